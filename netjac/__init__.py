@@ -1,0 +1,45 @@
+"""netjac: the Jacobian of a neural network, exact, batched, structured, fast and readable."""
+
+from netjac.errors import (
+    MissingExtraError,
+    ModelLoadError,
+    NetjacError,
+    NonFiniteError,
+    NotDifferentiableError,
+    ShapeError,
+    StochasticNetworkError,
+    TooLargeError,
+    UnknownNameError,
+    UnsupportedOperationError,
+)
+from netjac.drop_in import jacobian_function
+from netjac.jacobian import explain, jacobian, value_and_jacobian
+from netjac.networks import Network
+from netjac.operator import Jacobian
+from netjac.plan.plan import Plan
+from netjac.points import mark
+from netjac.tracing import network
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Jacobian",
+    "MissingExtraError",
+    "ModelLoadError",
+    "NetjacError",
+    "Network",
+    "NonFiniteError",
+    "NotDifferentiableError",
+    "Plan",
+    "ShapeError",
+    "StochasticNetworkError",
+    "TooLargeError",
+    "UnknownNameError",
+    "UnsupportedOperationError",
+    "explain",
+    "jacobian",
+    "jacobian_function",
+    "mark",
+    "network",
+    "value_and_jacobian",
+]

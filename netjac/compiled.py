@@ -1,0 +1,135 @@
+"""Plans made ready to run: one jitted function a plan, kept for as long as plans like it are asked for.
+
+The key is the program's own identity with the question, so equal networks share one compiled plan, and a repeated call
+neither plans nor compiles again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from netjac.execute import accumulate
+from netjac.factors.pattern import Pattern
+from netjac.factors.refine import densify
+from netjac.graph.program import Program
+from netjac.plan.eliminate import Linearised, Question
+from netjac.plan.plan import Answer, Plan
+from netjac.plan.search import Setting, search
+
+MOST_PLANS = 128
+_PLANS: OrderedDict[Hashable, Compiled] = OrderedDict()
+_SWEEPS: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
+counts = {"plans": 0, "traces": 0}
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """`run(inputs, constants, start)` gives the `of` values and the Jacobians, (of place, wrt place) → dense array.
+
+    `tied` has the pairs whose samples (axis 0 of both) are proven independent: their arrays are (batch, *out, *in), all
+    others (*out shape, *in shape). Pairs that do not depend on each other are missing.
+    """
+
+    plan: Plan
+    tied: frozenset[tuple[int, int]]
+    run: Callable[..., tuple[list[jax.Array], dict[tuple[int, int], jax.Array]]]
+
+
+def compiled(
+    program: Program, identity: Hashable, question: Question, setting: Setting, engine: str, precision: str
+) -> Compiled:
+    """The plan for a question and its jitted function, from the cache or made now."""
+    place = (identity, question, setting, engine, precision, jax.config.jax_enable_x64)
+    return _cached(_PLANS, place, lambda: _compile(program, question, setting, engine))
+
+
+def _cached(cache: OrderedDict[Hashable, Any], place: Hashable, make: Callable[[], Any]) -> Any:
+    if place in cache:
+        cache.move_to_end(place)
+        return cache[place]
+    made = cache[place] = make()
+    while len(cache) > MOST_PLANS:
+        cache.popitem(last=False)
+    return made
+
+
+def _compile(program: Program, question: Question, setting: Setting, engine: str) -> Compiled:
+    counts["plans"] += 1
+    linearised = Linearised(program)
+    plan = search(linearised, question, setting, engine)
+    tied = frozenset(
+        (answer.of, answer.wrt)
+        for answer in plan.answers
+        if setting.samples is not None and samples_tied(answer.pattern, setting.samples)
+    )
+    needed = program.needed(question.of)
+
+    def run(
+        inputs: Sequence[Any], constants: Sequence[Any], start: Any
+    ) -> tuple[list[jax.Array], dict[tuple[int, int], jax.Array]]:
+        counts["traces"] += 1
+        values = program.evaluate(inputs, constants, needed)
+        dtype = program.dtype(question.of[0])
+        arrays = accumulate(plan, linearised, values, dtype, start)
+        found = {}
+        for answer, array in zip(plan.answers, arrays, strict=True):
+            own = program.dtype(question.of[answer.of])
+            found[answer.of, answer.wrt] = _laid_out(answer, array, (answer.of, answer.wrt) in tied).astype(own)
+        return [jnp.asarray(values[v]) for v in question.of], found
+
+    return Compiled(plan, tied, jax.jit(run))
+
+
+def samples_tied(pattern: Pattern, samples: int) -> bool:
+    """Axis 0 of both sides counts the samples, and no sample sees another."""
+    if not pattern.out or not pattern.inn:
+        return False
+    ours, theirs = pattern.out[0], pattern.inn[0]
+    size = 1
+    for label in ours:
+        size *= pattern.sizes[label]
+    return ours == theirs and size == samples
+
+
+def _laid_out(answer: Answer, array: jax.Array, per_sample: bool) -> jax.Array:
+    """The dense array in the public layout."""
+    pattern = answer.pattern
+    keep = frozenset(pattern.out[0]) if per_sample else frozenset()
+    dense = densify(pattern, array, array.dtype, keep)
+    inner = pattern.in_shape[1:] if per_sample else pattern.in_shape
+    return dense.reshape((*pattern.out_shape, *inner))
+
+
+def swept(
+    program: Program, identity: Hashable, direction: str, wrt: int, of: int, precision: str
+) -> Callable[..., jax.Array]:
+    """`f(inputs, constants, block)`: J·v ("push") or uᵀJ ("pull") for a block of vectors along a leading axis.
+
+    These are single sweeps of the network's own derivative; no plan is needed for them.
+    """
+    place = (identity, direction, wrt, of, precision, jax.config.jax_enable_x64)
+    return _cached(_SWEEPS, place, lambda: _sweep(program, direction, wrt, of))
+
+
+def _sweep(program: Program, direction: str, wrt: int, of: int) -> Callable[..., jax.Array]:
+    needed = program.needed([of, wrt])
+
+    def run(inputs: Sequence[Any], constants: Sequence[Any], block: jax.Array) -> jax.Array:
+        counts["traces"] += 1
+        start = jnp.asarray(program.evaluate(inputs, constants, needed)[wrt])
+
+        def along(value: jax.Array) -> jax.Array:
+            return jnp.asarray(program.evaluate(inputs, constants, needed, {wrt: value})[of])
+
+        if direction == "push":
+            return jax.vmap(lambda t: jax.jvp(along, (start,), (t,))[1])(block.astype(start.dtype))
+        value, pull = jax.vjp(along, start)
+        return jax.vmap(lambda u: pull(u)[0])(block.astype(value.dtype))
+
+    return jax.jit(run)

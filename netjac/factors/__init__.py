@@ -1,0 +1,1 @@
+"""Structured local Jacobians and their algebra."""

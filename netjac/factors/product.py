@@ -1,0 +1,216 @@
+"""The product of two structured Jacobians, ∂u/∂w = ∂u/∂v · ∂v/∂w.
+
+After both sides name v's atoms alike, every atom of v is in one of four cases:
+
+    left     right    the product
+    tied     tied     tied: numbers are multiplied along it
+    tied     dense    out axis of the product, scaled by the left numbers
+    dense    tied     in axis of the product, scaled by the right numbers
+    dense    dense    contracted: a matrix product; a plain sum where one side has no numbers along it,
+                      a multiplication by the atom's size where neither has
+
+so that each product is a relabelling, a scaling, or one dot_general, never more. Which, is known from the patterns
+alone (`multiply`); `Product.apply` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from netjac.factors.pattern import Axes, Pattern, labels_of, renumbered
+from netjac.factors.refine import Split, common_atoms, parts, split
+
+HALF = (jnp.float16, jnp.bfloat16)
+
+
+@dataclass(frozen=True)
+class Product:
+    """How two factors are multiplied. Labels of both sides are those of `pattern` and of the `contracted` atoms."""
+
+    left: Split
+    right: Split
+    left_labels: tuple[int, ...]
+    right_labels: tuple[int, ...]
+    summed_left: tuple[int, ...]
+    summed_right: tuple[int, ...]
+    contracted: tuple[int, ...]
+    scale: int
+    order: tuple[int, ...]
+    sizes: tuple[int, ...]
+    pattern: Pattern
+    right_first: bool
+
+    @property
+    def form(self) -> str:
+        if self.contracted:
+            return "product"
+        if self.left_labels and self.right_labels:
+            return "scale"
+        return "sum" if self.summed_left or self.summed_right else "relabel"
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations; a fused multiply-add counts as two."""
+        result = prod(self.sizes[label] for label in self.order)
+        work = 2 * result * prod(self.sizes[label] for label in self.contracted) if self.contracted else 0
+        if self.form == "scale" or (self.scale != 1):
+            work += result
+        for labels, summed in ((self.left_labels, self.summed_left), (self.right_labels, self.summed_right)):
+            work += prod(self.sizes[label] for label in labels) if summed else 0
+        return work
+
+    def apply(self, left: jax.Array | None, right: jax.Array | None, dtype: jnp.dtype) -> jax.Array | None:
+        a = _prepared(left, self.left, self.left_labels, self.summed_left)
+        b = _prepared(right, self.right, self.right_labels, self.summed_right)
+        if a is None or b is None:
+            result = b if a is None else a
+            if result is None:
+                return None if self.scale == 1 else jnp.asarray(self.scale, dtype)
+            kept = _without(self.left_labels, self.summed_left) if b is None else _without(
+                self.right_labels, self.summed_right
+            )
+            result = jnp.transpose(result, [kept.index(label) for label in self.order])
+        else:
+            result = self._combine(a, b)
+        return result if self.scale == 1 else result * self.scale
+
+    def _combine(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        left = _without(self.left_labels, self.summed_left)
+        right = _without(self.right_labels, self.summed_right)
+        if not self.contracted:
+            return _aligned(a, left, self.order) * _aligned(b, right, self.order)
+        if self.right_first:
+            a, b, left, right = b, a, right, left
+        batch = [label for label in left if label in right and label not in self.contracted]
+        pairs = [[side.index(label) for label in self.contracted] for side in (left, right)]
+        batches = [[side.index(label) for label in batch] for side in (left, right)]
+        dtype = jnp.promote_types(a.dtype, b.dtype)
+        result = lax.dot_general(
+            a.astype(dtype),
+            b.astype(dtype),
+            ((pairs[0], pairs[1]), (batches[0], batches[1])),
+            preferred_element_type=jnp.float32 if dtype in HALF else dtype,
+        ).astype(dtype)
+        natural = [*batch, *(n for n in left if n not in right), *(n for n in right if n not in left)]
+        return jnp.transpose(result, [natural.index(label) for label in self.order])
+
+
+def _prepared(
+    data: jax.Array | None, step: Split, labels: tuple[int, ...], summed: tuple[int, ...]
+) -> jax.Array | None:
+    if data is None:
+        return None
+    array = step.apply(data)
+    return array.sum([labels.index(label) for label in summed]) if summed else array
+
+
+def _without(labels: Sequence[int], dropped: Sequence[int]) -> tuple[int, ...]:
+    return tuple(label for label in labels if label not in dropped)
+
+
+def _aligned(array: jax.Array, labels: Sequence[int], order: Sequence[int]) -> jax.Array:
+    present = [label for label in order if label in labels]
+    array = jnp.transpose(array, [labels.index(label) for label in present])
+    return jnp.expand_dims(array, [place for place, label in enumerate(order) if label not in labels])
+
+
+def straddling(left: Pattern, right: Pattern) -> list[int]:
+    """The axes of the middle value whose atoms have no common refinement."""
+    return [
+        axis
+        for axis, (ours, theirs) in enumerate(zip(left.inn, right.out, strict=True))
+        if common_atoms([left.sizes[n] for n in ours], [right.sizes[n] for n in theirs]) is None
+    ]
+
+
+def multiply(left: Pattern, right: Pattern, last: str = "in") -> Product:
+    """Plan ∂u/∂v · ∂v/∂w. `last` ("in" or "out") is the side whose axes the result should have last in memory.
+
+    The axes of v must have common atoms (`straddling` is empty).
+    """
+    left_step, right_step, meeting = _meet(left, right)
+    a, b = left_step.pattern, right_step.pattern
+    names_a, names_b, sizes = _names(a, b, meeting)
+    out, inn = _renamed(a.out, names_a), _renamed(b.inn, names_b)
+    kept = set(labels_of(out)) | set(labels_of(inn))
+    data_a, data_b = (tuple(names[n] for n in side.data) for names, side in ((names_a, a), (names_b, b)))
+    gone = [names_a[n] for n in labels_of(a.inn) if names_a[n] not in kept]
+    contracted = tuple(n for n in gone if n in data_a and n in data_b)
+    scale = prod(sizes[n] for n in gone if n not in data_a and n not in data_b)
+    summed_a = tuple(n for n in data_a if n in gone and n not in contracted)
+    summed_b = tuple(n for n in data_b if n in gone and n not in contracted)
+    present = [n for n in dict.fromkeys((*data_a, *data_b)) if n in kept]
+    order, right_first = _order(present, out, inn, data_a, data_b, contracted, last)
+    pattern = renumbered(Pattern(out, inn, tuple(order), tuple(sizes)))
+    return Product(
+        left_step, right_step, data_a, data_b, summed_a, summed_b, contracted, scale, tuple(order), tuple(sizes),
+        pattern, right_first,
+    )  # fmt: skip
+
+
+def _meet(left: Pattern, right: Pattern) -> tuple[Split, Split, list[tuple[int, int]]]:
+    """Both patterns with the same atoms along the middle value, and the pairs of labels that meet there."""
+    cuts_left: dict[int, tuple[int, ...]] = {}
+    cuts_right: dict[int, tuple[int, ...]] = {}
+    for ours, theirs in zip(left.inn, right.out, strict=True):
+        own, other = [left.sizes[n] for n in ours], [right.sizes[n] for n in theirs]
+        refined = common_atoms(own, other)
+        assert refined is not None, "straddling atoms reach a product"
+        cuts_left.update(zip(ours, parts(own, refined), strict=True))
+        cuts_right.update(zip(theirs, parts(other, refined), strict=True))
+    left_step, _ = split(left, cuts_left)
+    right_step, _ = split(right, cuts_right)
+    pairs = zip(labels_of(left_step.pattern.inn), labels_of(right_step.pattern.out), strict=True)
+    return left_step, right_step, list(pairs)
+
+
+def _names(
+    left: Pattern, right: Pattern, meeting: list[tuple[int, int]]
+) -> tuple[dict[int, int], dict[int, int], list[int]]:
+    """One numbering for the labels of both sides."""
+    names_left = {label: place for place, label in enumerate(dict.fromkeys(labels_of(left.out) + labels_of(left.inn)))}
+    sizes = [left.sizes[label] for label in names_left]
+    names_right = {theirs: names_left[ours] for ours, theirs in meeting}
+    for label in labels_of(right.inn):
+        if label not in names_right:
+            names_right[label] = len(sizes)
+            sizes.append(right.sizes[label])
+    return names_left, names_right, sizes
+
+
+def _renamed(axes: Axes, names: dict[int, int]) -> Axes:
+    return tuple(tuple(names[label] for label in axis) for axis in axes)
+
+
+def _order(
+    present: list[int],
+    out: Axes,
+    inn: Axes,
+    data_a: tuple[int, ...],
+    data_b: tuple[int, ...],
+    contracted: tuple[int, ...],
+    last: str,
+) -> tuple[list[int], bool]:
+    """The result's order in memory: as dot_general leaves it, or for a scaling with the side `last` innermost."""
+    if contracted:
+        right_first = last == "out"
+        first, second = (data_b, data_a) if right_first else (data_a, data_b)
+        batch = [n for n in first if n in second and n in present]
+        free = [n for n in (*first, *second) if n in present and n not in batch]
+        return [*batch, *free], right_first
+    if not data_a or not data_b:
+        return present, False
+    outs, ins = set(labels_of(out)), set(labels_of(inn))
+
+    def rank(label: int) -> int:
+        tied, inner = label in outs and label in ins, label in (ins if last == "in" else outs)
+        return 0 if tied else 1 + inner
+
+    along = [n for n in dict.fromkeys((*labels_of(out), *labels_of(inn))) if n in present]
+    return sorted(along, key=rank), False

@@ -1,0 +1,1 @@
+"""The network as a graph of values and equations."""

@@ -1,0 +1,83 @@
+"""A program's identity: equal keys mean equal computations, whichever functions they were traced from.
+
+Compiled plans are kept by this key, so a fresh lambda around the same network in every iteration of a loop is traced
+again but never compiled again, and a network that changed is never answered from the old one's plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import jax.extend.core as jex
+import numpy as np
+
+from netjac.graph.program import Program
+
+
+def key(program: Program) -> Hashable:
+    """Everything of the program but the values of its constants."""
+    return (
+        tuple(_type(aval) for aval in program.types),
+        program.inputs,
+        program.outputs,
+        tuple(program.constants),
+        tuple((number, _static(value)) for number, value in program.literals.items()),
+        tuple((eqn.primitive, eqn.operands, _static(eqn.parameters)) for eqn in program.equations),
+        tuple(program.points.items()),
+    )
+
+
+def _type(aval: Any) -> Hashable:
+    return getattr(aval, "shape", None), str(getattr(aval, "dtype", aval)), bool(getattr(aval, "weak_type", False))
+
+
+def _static(value: Any) -> Hashable:
+    """A static parameter as a hashable; objects without a value of their own stand for themselves."""
+    if isinstance(value, jex.ClosedJaxpr):
+        return _jaxpr(value.jaxpr), tuple(_static(constant) for constant in value.consts)
+    if isinstance(value, jex.Jaxpr):
+        return _jaxpr(value)
+    if isinstance(value, dict):
+        return tuple((name, _static(entry)) for name, entry in sorted(value.items(), key=lambda item: str(item[0])))
+    if isinstance(value, list | tuple):
+        return type(value).__name__, tuple(_static(entry) for entry in value)
+    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return array.shape, str(array.dtype), array.tobytes()
+    if isinstance(value, float):
+        return "float", value.hex()
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return type(value).__name__, value
+
+
+class _Same:
+    """Equal to another only if both hold the very same object, which is kept alive so that its id stays its own."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _jaxpr(jaxpr: jex.Jaxpr) -> Hashable:
+    numbers: dict[Any, int] = {}
+
+    def atom(value: Any) -> Hashable:
+        if isinstance(value, jex.Literal):
+            return _type(value.aval), _static(value.val)
+        return numbers.setdefault(value, len(numbers)), _type(value.aval)
+
+    heads = tuple(atom(var) for var in (*jaxpr.constvars, *jaxpr.invars))
+    body = tuple(
+        (eqn.primitive, tuple(map(atom, eqn.invars)), tuple(map(atom, eqn.outvars)), _static(eqn.params))
+        for eqn in jaxpr.eqns
+    )
+    return heads, body, tuple(map(atom, jaxpr.outvars))

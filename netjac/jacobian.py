@@ -1,0 +1,262 @@
+"""The public functions: a model and an input in, its Jacobian out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from netjac.compiled import Compiled, swept
+from netjac.errors import NotDifferentiableError, ShapeError, UnknownNameError
+from netjac.framework import framework_jacobian
+from netjac.networks.arrays import like
+from netjac.operator import Jacobian
+from netjac.pieces import Options, Pair, Request, computed, jacobian_shape, planned
+from netjac.plan.plan import Plan
+from netjac.progress import Progress
+from netjac.structure import step_names, structure_of
+from netjac.tracing import Point, meet, precise
+from netjac.vectors import Sides
+
+ENGINES = ("auto", "forward", "reverse", "structured", "framework")
+Names = str | Sequence[str]
+
+
+@dataclass(eq=False)
+class Asked:
+    """A request at a point, with its plan and, once computed, its arrays: what the Jacobians of one call share."""
+
+    point: Point
+    request: Request
+    options: Options
+    compiled: Compiled
+    arrays: dict[Pair, jax.Array] = field(default_factory=dict)
+    values: list[jax.Array] | None = None
+
+    def compute(self) -> None:
+        if self.values is None:
+            with jax.default_matmul_precision(self.options.precision):
+                self.values, self.arrays = computed(self.point, self.request, self.compiled, self.options)
+
+    def array(self, pair: Pair) -> jax.Array:
+        self.compute()
+        if pair not in self.arrays:
+            of = self.request.at(self.point).of[pair[0]]
+            with precise(self.point.wide):
+                return jnp.zeros(self.shape(pair), self.point.traced.program.dtype(of))
+        return self.arrays[pair]
+
+    def shape(self, pair: Pair) -> tuple[int, ...]:
+        if any((a.of, a.wrt) == pair for a in self.compiled.plan.answers):
+            return jacobian_shape(self.point, self.request, self.compiled, pair)
+        sides = self.sides(pair)
+        return (*sides.lead, *sides.out, *sides.inn)
+
+    def sides(self, pair: Pair) -> Sides:
+        """The two sides of one Jacobian: per sample where that is proven or holds trivially."""
+        program, question = self.point.traced.program, self.request.at(self.point)
+        of, wrt = question.of[pair[0]], question.wrt[pair[1]]
+        out, inn, dtype = program.shape(of), program.shape(wrt), program.dtype(of)
+        samples = self.point.samples
+        if samples is None or out[:1] != (samples,):
+            return Sides(None, out, inn, dtype)
+        if wrt in self.point.traced.parameters.values():
+            return Sides(samples, out[1:], inn, dtype, shared=True)
+        zero = not any((a.of, a.wrt) == pair for a in self.compiled.plan.answers)
+        if pair in self.compiled.tied or (zero and inn[:1] == (samples,)):
+            return Sides(samples, out[1:], inn[1:], dtype)
+        return Sides(None, out, inn, dtype)
+
+    def sweep(self, pair: Pair, direction: str, block: jax.Array) -> jax.Array:
+        question, traced = self.request.at(self.point), self.point.traced
+        with precise(self.point.wide), jax.default_matmul_precision(self.options.precision):
+            function = swept(
+                traced.program,
+                traced.identity,
+                direction,
+                question.wrt[pair[1]],
+                question.of[pair[0]],
+                self.options.precision,
+            )
+            return function(self.point.arguments(), list(traced.program.constants.values()), block)
+
+    def jacobian(self, pair: Pair) -> Jacobian:
+        alone = Request((self.request.of[pair[0]],), (self.request.wrt[pair[1]],))
+        context = self if len(self.request.of) == len(self.request.wrt) == 1 else Asked(
+            self.point, alone, self.options, self.compiled
+        )
+        return Jacobian(
+            self.sides(pair),
+            structure_of(self.point, self.request, self.compiled, pair),
+            lambda: self.array(pair),
+            lambda direction, block: self.sweep(pair, direction, block),
+            self.point.given[0],
+            titled(self.compiled.plan, self.point, self.request),
+            context,
+        )
+
+
+def titled(plan: Plan, point: Point, request: Request) -> Plan:
+    return plan.named(step_names(point), f"∂{', '.join(request.of)}/∂{', '.join(request.wrt)} of {point.network.name!r}")
+
+
+def jacobian(
+    model: Any,
+    x: Any,
+    *,
+    wrt: Names = "input",
+    of: Names = "output",
+    engine: str = "auto",
+    precision: str = "highest",
+    memory: int | float | str | None = None,
+    progress: Progress = None,
+) -> Any:
+    """The Jacobian ∂of/∂wrt of a model at x, exact and, where samples are independent, per sample.
+
+    `model` is anything `netjac.network` takes. `x` is an array with the samples along axis 0 (a JAX function: whatever it
+    takes), or a tuple or dict of several. The result is lazy, of layout (batch, *out, *in): `np.asarray(J)` computes it,
+    `J @ v` and `u @ J` do without. With several outputs or inputs, or a list of names, a dict of Jacobians by name comes
+    back, outputs outside, inputs inside.
+
+    `wrt`: "input", "parameters" (all trainable), or the name of an input, layer or parameter. `of`: "output", or the
+    name of an output or layer; "name.pre" is a layer's value before its activation. `engine`: "auto" or "structured"
+    (netjac's plan), "forward" or "reverse" (that order), "framework" (the framework's own autodiff, row by row).
+    `precision` of matrix products: "highest", "high" or "default" (as `jax.default_matmul_precision`). `memory`: the
+    budget, bytes or "4GiB". `progress`: None (a bar on a terminal when the work is long), True, False, or a callback.
+
+    Raises `UnknownNameError`, `ShapeError`, `NotDifferentiableError`, `NonFiniteError`, `UnsupportedOperationError`,
+    `StochasticNetworkError`; `TooLargeError` when entries are asked for that do not fit.
+    """
+    options = Options(engine, precision, memory, progress)
+    if engine == "framework":
+        return framework_jacobian(model, x, wrt, of, options)
+    return _nested(_ask(model, x, wrt, of, options))
+
+
+def value_and_jacobian(model: Any, x: Any, **options: Any) -> tuple[Any, Any]:
+    """(y, J) from one pass: what `of` names, as arrays of x's framework, and `jacobian(model, x, **options)`, computed."""
+    wrt, of = options.pop("wrt", "input"), options.pop("of", "output")
+    asked = _ask(model, x, wrt, of, Options(**options))
+    reference = asked[0].point.given[0]
+    values: dict[str, Any] = {}
+    for one in asked:
+        one.compute()
+        assert one.values is not None
+        values.update({name: like(y, reference) for name, y in zip(one.request.of, one.values, strict=True)})
+    single = len(values) == 1 and not isinstance(of, list | tuple)
+    return next(iter(values.values())) if single else values, _nested(asked)
+
+
+def explain(model: Any, x: Any, **options: Any) -> Plan:
+    """The plan by which `jacobian(model, x, **options)` would be computed, without computing it."""
+    wrt, of = options.pop("wrt", "input"), options.pop("of", "output")
+    if options.get("engine") == "framework":
+        raise ShapeError("engine='framework' has no plan of netjac's; leave engine out to see one")
+    asked = _ask(model, x, wrt, of, Options(**options))
+    if len(asked) > 1:
+        raise ShapeError("explain takes one layer at a time in `wrt`; ask for each by itself")
+    return titled(asked[0].compiled.plan, asked[0].point, asked[0].request)
+
+
+@dataclass(frozen=True)
+class Group(Sequence[Asked]):
+    """The requests that one call comes to, and whether their answers are named in dicts."""
+
+    asked: tuple[Asked, ...]
+    named_of: bool
+    named_wrt: bool
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.asked[index]
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+
+def _ask(model: Any, x: Any, wrt: Names, of: Names, options: Options) -> Group:
+    if options.engine not in ENGINES:
+        raise UnknownNameError.of("engine", options.engine, ENGINES)
+    with jax.default_matmul_precision(options.precision):
+        point = meet(model, x)
+        ofs, named_of = output_names(point, of)
+        wrts, named_wrt = input_names(point, wrt)
+        refuse_integers(point, ofs, wrts)
+        together = [n for n in wrts if n in point.traced.inputs or n in point.traced.parameters]
+        requests = [Request(tuple(ofs), tuple(together))] if together else []
+        requests += [Request(tuple(ofs), (n,)) for n in wrts if n not in together]
+        asked = tuple(Asked(point, r, options, planned(point, r, options)) for r in requests)
+    return Group(asked, named_of, named_wrt)
+
+
+def _nested(group: Group) -> Any:
+    found: dict[str, dict[str, Jacobian]] = {}
+    for asked in group:
+        for i, of in enumerate(asked.request.of):
+            for j, wrt in enumerate(asked.request.wrt):
+                found.setdefault(of, {})[wrt] = asked.jacobian((i, j))
+    by_output = {of: inner if group.named_wrt else next(iter(inner.values())) for of, inner in found.items()}
+    return by_output if group.named_of else next(iter(by_output.values()))
+
+
+def output_names(point: Point, of: Names) -> tuple[list[str], bool]:
+    """The outputs or layers that `of` means, and whether to answer with a dict of them."""
+    outputs = list(point.traced.outputs)
+    if isinstance(of, str):
+        if of == "output" and of not in outputs:
+            return outputs, len(outputs) > 1
+        _known(point, of)
+        return [of], False
+    for name in of:
+        _known(point, name)
+    return list(of), True
+
+
+def input_names(point: Point, wrt: Names) -> tuple[list[str], bool]:
+    """The inputs, layers or parameters that `wrt` means, and whether to answer with a dict of them."""
+    traced = point.traced
+    if not isinstance(wrt, str):
+        for name in wrt:
+            _known(point, name)
+        return list(wrt), True
+    if wrt == "parameters":
+        names = [n for n in traced.parameters if n in traced.trainable]
+        if not names:
+            raise UnknownNameError(f"{point.network.name!r} has no trainable parameters; ask for an input or a layer")
+        return names, True
+    if wrt == "input" and wrt not in traced.inputs:
+        names = [n for n in traced.inputs if traced.program.differentiable(traced.inputs[n])]
+        if not names and any(not traced.program.size(v) for v in traced.inputs.values()):
+            names = list(traced.inputs)
+        if not names:
+            told = ", ".join(f"{n!r} ({traced.program.dtype(v)})" for n, v in traced.inputs.items())
+            raise NotDifferentiableError(
+                f"the inputs of {point.network.name!r} are integers, which have no derivative: {told}. Give floating-point "
+                "numbers, or ask for wrt= the layer after the embedding, or for wrt='parameters'"
+            )
+        return names, len(traced.inputs) > 1
+    inside = [n for n in traced.inputs if n.startswith(f"{wrt}.")]
+    if inside and wrt not in traced.inputs and wrt not in traced.layers:
+        return inside, True
+    _known(point, wrt)
+    return [wrt], False
+
+
+def _known(point: Point, name: str) -> None:
+    point.traced.value(name)
+
+
+def refuse_integers(point: Point, ofs: Sequence[str], wrts: Sequence[str]) -> None:
+    """Integers have no derivative. Raises `NotDifferentiableError`."""
+    program = point.traced.program
+    for name, what in (*((n, "of") for n in ofs), *((n, "wrt") for n in wrts)):
+        value = point.traced.value(name)
+        if not jnp.issubdtype(program.dtype(value), jnp.inexact):
+            producer = program.producer.get(value)
+            cause = f" (made by {program.equations[producer].name})" if producer is not None else ""
+            way = "ask for the layer before it, the scores or logits" if what == "of" else "give floating-point numbers"
+            raise NotDifferentiableError(
+                f"{what}={name!r} of {point.network.name!r} is {program.dtype(value)}{cause}, which has no derivative; {way}"
+            )

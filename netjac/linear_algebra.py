@@ -1,0 +1,68 @@
+"""Dense linear algebra on a Jacobian's matrix, sample by sample, on the host.
+
+Half precision is worked on in float32. Everything takes (…, m, n) and treats leading axes as samples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from netjac.errors import ShapeError
+
+
+def working(matrix: np.ndarray) -> np.ndarray:
+    """At least float32, which is what LAPACK knows."""
+    return matrix if matrix.dtype in (np.float32, np.float64) else matrix.astype(np.float32)
+
+
+def norm(matrix: np.ndarray, order: str | int | float) -> np.ndarray:
+    """The norm of each sample's matrix: "fro", 2, 1 or inf."""
+    a = working(matrix)
+    if order == "fro":
+        return np.sqrt(np.sum(np.square(a), axis=(-2, -1)))
+    if order == 2:
+        return singular_values(a)[..., 0] if min(a.shape[-2:]) else np.zeros(a.shape[:-2], a.dtype)
+    if order in (1, "1"):
+        return np.abs(a).sum(-2).max(-1)
+    if order in (np.inf, "inf"):
+        return np.abs(a).sum(-1).max(-1)
+    raise ShapeError(f"norm({order!r}) is not one of 'fro', 2, 1, inf")
+
+
+def singular_values(matrix: np.ndarray) -> np.ndarray:
+    return np.linalg.svd(working(matrix), compute_uv=False)
+
+
+def svd(matrix: np.ndarray, k: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """U (…, m, k), singular values (…, k) in falling order, Vᵀ (…, k, n)."""
+    u, s, vt = np.linalg.svd(working(matrix), full_matrices=False)
+    return u[..., :, :k], s[..., :k], vt[..., :k, :]
+
+
+def rank(matrix: np.ndarray, tolerance: float | None) -> np.ndarray:
+    """Singular values above `tolerance` (by default the largest × max(m, n) × the dtype's precision)."""
+    a = working(matrix)
+    s = singular_values(a)
+    if tolerance is None:
+        bound = s.max(-1, initial=0.0, keepdims=True) * max(a.shape[-2:]) * np.finfo(a.dtype).eps
+    else:
+        bound = np.asarray(tolerance)
+    return (s > bound).sum(-1)
+
+
+def condition(matrix: np.ndarray) -> np.ndarray:
+    """Largest over smallest singular value; infinite where the smallest is zero."""
+    s = singular_values(matrix)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(s[..., -1] > 0, s[..., 0] / s[..., -1], np.inf)
+
+
+def logdet(matrix: np.ndarray) -> np.ndarray:
+    """log |det J| of each sample; −inf where J is singular."""
+    if matrix.shape[-1] != matrix.shape[-2]:
+        m, n = matrix.shape[-2:]
+        raise ShapeError(
+            f"logdet needs a square Jacobian, this one is {m} × {n}; the volume it scales by is "
+            "0.5 * slogdet(J.gram()) (m ≤ n) or 0.5 * slogdet(J.normal()) (m ≥ n)"
+        )
+    return np.linalg.slogdet(working(matrix))[1]

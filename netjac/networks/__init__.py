@@ -1,0 +1,75 @@
+"""Networks: from the model a person has to what the engine differentiates."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+from netjac.errors import ModelLoadError
+from netjac.networks.jax import JaxNetwork
+from netjac.networks.network import Network, Spec
+
+__all__ = ["Network", "Spec", "network_of"]
+
+_KNOWN: weakref.WeakKeyDictionary[Any, Network] = weakref.WeakKeyDictionary()
+
+
+def network_of(model: Any, *, batched: bool | None = None, names: Any = None) -> Network:
+    """The model as a `Network`; one that is one already, or whose network is known, is not made anew.
+
+    A bare JAX function is wrapped afresh at every call, because it may close over values that have changed; wrap it
+    once with `netjac.network` to have it traced only once.
+    """
+    if isinstance(model, Network):
+        return model
+    if isinstance(model, str | Path):
+        return _from_file(Path(model))
+    roots = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if "keras" in roots or "tensorflow" in roots or "torch" in roots:
+        try:
+            known = _KNOWN.get(model)
+        except TypeError:  # neither hashable nor weakly referable: made anew each time
+            return _from_object(model, roots, names)
+        if known is None:
+            known = _KNOWN[model] = _from_object(model, roots, names)
+        return known
+    if callable(model):
+        return JaxNetwork(model, batched=bool(batched), names=names)
+    raise ModelLoadError(
+        f"{type(model).__name__} is no model netjac knows. Give a Keras model, a torch.nn.Module, a tf.function, a JAX "
+        "function, or the path of a .keras or .pt2 file"
+    )
+
+
+def _from_file(path: Path) -> Network:
+    if path.suffix == ".keras":
+        from netjac.networks.keras_file import load_keras
+
+        return _from_object(load_keras(path), {"keras"}, None)
+    if path.suffix == ".pt2":
+        from netjac.networks.torch import load_pt2
+
+        return load_pt2(path)
+    if not path.exists():
+        raise ModelLoadError(f"there is no file {str(path)!r}")
+    pickled = path.suffix in (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin")
+    why = "it may hold a pickle, which can run any code, and is not opened" if pickled else "its ending is not known"
+    raise ModelLoadError(
+        f"{str(path)!r} cannot be taken as a model: {why}. Give a .keras file (model.save), a .pt2 file "
+        "(torch.export.save), or build the model in Python and pass the object"
+    )
+
+
+def _from_object(model: Any, roots: set[str], names: Any) -> Network:
+    if "keras" in roots:
+        from netjac.networks.keras import keras_network
+
+        return keras_network(model)
+    if "torch" in roots:
+        from netjac.networks.torch import TorchNetwork
+
+        return TorchNetwork.of(model)
+    from netjac.networks.tensorflow import TensorFlowNetwork
+
+    return TensorFlowNetwork(model)

@@ -1,0 +1,180 @@
+"""JAX functions and callable pytrees (Equinox modules, say) as networks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from netjac.errors import ShapeError
+from netjac.networks.network import Network, Parameters, PureFunction
+
+
+class JaxNetwork(Network):
+    """A JAX function of one or several arrays or trees of arrays.
+
+    A function of one argument is given `x` whole, whatever tree it is; a function of several takes a tuple of them by
+    position or a dict by name. Leaves are named by their path, `x`, `state.position`, `layers.0`. With
+    `batched=False` the function is differentiated as it stands; with `batched=True` axis 0 of every input and output
+    counts samples.
+
+    A callable that is itself a pytree has its floating leaves as parameters.
+    """
+
+    framework = "jax"
+
+    def __init__(self, function: Callable[..., Any], *, batched: bool = False, names: Sequence[str] | None = None) -> None:
+        self.function = function
+        self.batched = batched
+        self._names = tuple(names) if names else None
+        self._tree: Any = None
+        self._output_names: tuple[str, ...] = ("output",)
+
+    @property
+    def name(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def parameters(self) -> dict[str, jax.Array]:
+        return {name: jnp.asarray(leaf) for name, leaf in self._model_leaves() if _is_floating(leaf)}
+
+    @property
+    def trainable(self) -> frozenset[str]:
+        return frozenset(self.parameters)
+
+    def _model_leaves(self) -> list[tuple[str, Any]]:
+        paths, tree = jax.tree_util.tree_flatten_with_path(self.function)
+        if jax.tree_util.treedef_is_leaf(tree):
+            return []
+        return [(_joined("", path), leaf) for path, leaf in paths]
+
+    def signature(self) -> Hashable:
+        return self._tree
+
+    def flatten(self, x: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        arguments = self._arguments(x)
+        paths, self._tree = jax.tree_util.tree_flatten_with_path(arguments, is_leaf=_is_array)
+        leaves = tuple(np.asarray(leaf) if isinstance(leaf, float | int) else leaf for _, leaf in paths)
+        if self._names is not None:
+            if len(self._names) != len(leaves):
+                raise ShapeError(f"{len(self._names)} names were given for the {len(leaves)} inputs of {self.name!r}")
+            return self._names, leaves
+        return tuple(_joined(str(path[0].key), path[1:]) for path, _ in paths), leaves
+
+    def _arguments(self, x: Any) -> dict[str, Any]:
+        """The arguments by name."""
+        names = self._argument_names()
+        if isinstance(x, list) and not any(_is_array(entry) for entry in jax.tree_util.tree_leaves(x)):
+            x = np.asarray(x)
+        if len(names) <= 1:
+            return {(names or ["x"])[0]: x}
+        if isinstance(x, dict) and set(x) <= set(names):
+            return dict(x)
+        if isinstance(x, tuple | list) and len(x) <= len(names):
+            return dict(zip(names, x, strict=False))
+        if self._required() <= 1:
+            return {names[0]: x}
+        raise ShapeError(
+            f"{self.name!r} takes the inputs {', '.join(names)}: give a tuple of them in that order or a dict by name, "
+            f"not {type(x).__name__}"
+        )
+
+    def _positional(self) -> list[inspect.Parameter]:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        try:
+            found = inspect.signature(self.function).parameters.values()
+        except (TypeError, ValueError):  # builtins and some ufuncs have no signature: one argument then
+            return []
+        return [p for p in found if p.kind in kinds]
+
+    def _argument_names(self) -> list[str]:
+        return [p.name for p in self._positional()]
+
+    def _required(self) -> int:
+        return sum(p.default is inspect.Parameter.empty for p in self._positional())
+
+    def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
+        tree = self._tree
+
+        def apply(parameters: Parameters, values: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            arguments = jax.tree_util.tree_unflatten(tree, values)
+            model = self._with(parameters)
+            names = self._argument_names()
+            if len(names) <= 1:
+                result = model(next(iter(arguments.values())))
+            elif list(arguments) == names[: len(arguments)]:
+                result = model(*arguments.values())
+            else:
+                result = model(**arguments)
+            paths, _ = jax.tree_util.tree_flatten_with_path(result)
+            prefix = "" if isinstance(result, dict) else "output"
+            self._output_names = tuple(_joined(prefix, path) for path, _ in paths)
+            return tuple(jnp.asarray(leaf) for _, leaf in paths)
+
+        return apply
+
+    def _with(self, parameters: Parameters) -> Callable[..., Any]:
+        if not parameters:
+            return self.function
+        leaves, tree = jax.tree_util.tree_flatten(self.function)
+        named = self._model_leaves()
+        merged = [parameters.get(name, leaf) for (name, _), leaf in zip(named, leaves, strict=True)]
+        return jax.tree_util.tree_unflatten(tree, merged)
+
+    def output_names(self, count: int) -> tuple[str, ...]:
+        return self._output_names
+
+    def layer_kinds(self) -> dict[str, str]:
+        return {}
+
+    def pull_back(
+        self, inputs: Sequence[np.ndarray], cotangents: Sequence[np.ndarray | None]
+    ) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+        arrays = tuple(jnp.asarray(value) for value in inputs)
+        function = self.prepare([])
+        moving = [i for i, value in enumerate(arrays) if jnp.issubdtype(value.dtype, jnp.inexact)]
+
+        def along(parameters: Parameters, chosen: list[jax.Array]) -> tuple[jax.Array, ...]:
+            values = list(arrays)
+            for i, value in zip(moving, chosen, strict=True):
+                values[i] = value
+            return function(parameters, tuple(values))
+
+        outputs, pull = jax.vjp(along, self.parameters, [arrays[i] for i in moving])
+        seeds = tuple(
+            np.zeros(y.shape, y.dtype if jnp.issubdtype(y.dtype, jnp.inexact) else jax.dtypes.float0)
+            if u is None
+            else jnp.asarray(u, y.dtype)
+            for y, u in zip(outputs, cotangents, strict=True)
+        )
+        by_parameters, by_inputs = pull(seeds)
+        grads = [np.zeros(np.shape(value)) for value in inputs]
+        for i, grad in zip(moving, by_inputs, strict=True):
+            grads[i] = np.asarray(grad)
+        return tuple(grads), {name: np.asarray(grad) for name, grad in by_parameters.items()}
+
+    def evaluate(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        outputs = self.prepare([])(self.parameters, tuple(jnp.asarray(value) for value in inputs))
+        return tuple(np.asarray(y) for y in outputs)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_floating(leaf: Any) -> bool:
+    return _is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _joined(head: str, path: Sequence[Any]) -> str:
+    words = [head] if head else []
+    for entry in path:
+        for attribute in ("key", "idx", "name"):
+            if hasattr(entry, attribute):
+                words.append(str(getattr(entry, attribute)))
+                break
+    return ".".join(words) or "output"

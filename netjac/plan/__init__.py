@@ -1,0 +1,1 @@
+"""In which order, and in which form, the factors are multiplied."""

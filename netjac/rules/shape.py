@@ -1,0 +1,61 @@
+"""Reshaping primitives: every entry of u is an entry of v. Their Jacobians have no numbers, only labels.
+
+Example, v of shape (2, 3) transposed to (3, 2): ∂u[j, i]/∂v[i′, j′] = δ(i, i′) δ(j, j′), written out=((1,), (0,)),
+inn=((0,), (1,)). Reshaped to (6,): out=((0, 1),), inn=((0,), (1,)). Repeated to (4, 2, 3): out gains a label that v
+does not have, and no number is stored.
+"""
+
+from __future__ import annotations
+
+from netjac.factors.pattern import Axes, Pattern, atoms, labels_of, proper
+from netjac.factors.refine import common_atoms, parts
+from netjac.graph.program import Equation, Program
+from netjac.rules.local import Explicit, Local, rule
+
+
+@rule("transpose")
+def transpose(program: Program, eqn: Equation, _operand: int, _result: int) -> Local:
+    shape = program.shape(eqn.operands[0])
+    inn = atoms(shape, 0)
+    out = tuple(inn[axis] for axis in eqn.parameters["permutation"])
+    return Explicit(Pattern(out, inn, (), proper(shape)), None, "transpose")
+
+
+@rule("reshape", "squeeze", "expand_dims")
+def reshape(program: Program, eqn: Equation, _operand: int, _result: int) -> Local | None:
+    if eqn.parameters.get("dimensions") is not None and eqn.name == "reshape":
+        return NotImplemented
+    old, new = program.shape(eqn.operands[0]), program.shape(eqn.results[0])
+    refined = common_atoms(old, new)
+    if refined is None:
+        return NotImplemented
+    return Explicit(Pattern(_grouped(new, refined), _grouped(old, refined), (), proper(refined)), None, "reshape")
+
+
+def _grouped(shape: tuple[int, ...], refined: tuple[int, ...]) -> Axes:
+    """The labels of the refined atoms (sizes of 1 have none) that make up each axis."""
+    axes, label = [], 0
+    for pieces in parts(shape, refined):
+        named = proper(pieces)
+        axes.append(tuple(range(label, label + len(named))))
+        label += len(named)
+    return tuple(axes)
+
+
+@rule("broadcast_in_dim")
+def broadcast(program: Program, eqn: Equation, operand: int, _result: int) -> Local | None:
+    if operand != 0:
+        return NotImplemented
+    old, new = program.shape(eqn.operands[0]), program.shape(eqn.results[0])
+    inn = atoms(old, 0)
+    sizes = list(proper(old))
+    kept = dict(zip(eqn.parameters["broadcast_dimensions"], inn, strict=True))
+    out: list[tuple[int, ...]] = []
+    for axis, size in enumerate(new):
+        if kept.get(axis) or size == 1:
+            out.append(kept.get(axis, ()))
+        else:
+            out.append((len(sizes),))
+            sizes.append(size)
+    assert len(set(labels_of(tuple(out)))) == len(labels_of(tuple(out)))
+    return Explicit(Pattern(tuple(out), inn, (), tuple(sizes)), None, "broadcast_in_dim")

@@ -1,0 +1,85 @@
+"""What is known of a Jacobian's structure, in words and as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netjac.compiled import Compiled
+from netjac.factors.pattern import Pattern
+from netjac.graph.program import Equation
+from netjac.pieces import Request
+from netjac.rules.propagation import follow
+from netjac.tracing import Point
+
+
+@dataclass(frozen=True)
+class Structure:
+    """`kind`: "dense", "diagonal" or "zero"; `per_sample`: samples are proven independent; `reason`: why, in words."""
+
+    kind: str
+    per_sample: bool
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}; {self.reason}"
+
+
+def structure_of(point: Point, request: Request, plan: Compiled, pair: tuple[int, int]) -> Structure:
+    """The structure of one answer of a plan."""
+    of, wrt = request.of[pair[0]], request.wrt[pair[1]]
+    patterns = [answer.pattern for answer in plan.plan.answers if (answer.of, answer.wrt) == pair]
+    if not patterns:
+        return Structure("zero", point.samples is not None, f"{of!r} does not depend on {wrt!r}")
+    kind = "diagonal" if _is_diagonal(patterns[0]) else "dense"
+    if point.samples is None:
+        return Structure(kind, False, "the network has no axis of samples")
+    if wrt in point.traced.parameters:
+        return Structure(kind, True, "one Jacobian for each sample; the parameters are shared by all")
+    if pair in plan.tied:
+        return Structure(kind, True, "the samples are independent, proven on the graph")
+    return Structure(kind, False, _mixed(point, of, wrt))
+
+
+def _is_diagonal(pattern: Pattern) -> bool:
+    return pattern.out == pattern.inn
+
+
+def _mixed(point: Point, of: str, wrt: str) -> str:
+    """The equation at which samples meet, with the layer it belongs to."""
+    program = point.traced.program
+    found: list[Equation] = []
+    if program.shape(point.traced.value(wrt)):
+        follow(program, {point.traced.value(wrt): 0}, found.append)
+    names = owners(point)
+    if not found:
+        return f"not per sample: axis 0 of {of!r} does not count the samples of {wrt!r}"
+    where = names.get(found[0].results[0], "")
+    inside = f" in {where!r}" if where else ""
+    return f"not per sample: {found[0].name}{inside} mixes the samples, so the Jacobian is of all of them together"
+
+
+def owners(point: Point) -> dict[int, str]:
+    """Value → the layer in which it is computed: the one whose output is marked next."""
+    program, marks = point.traced.program, {value: name for name, value in point.traced.layers.items()}
+    found: dict[int, str] = {}
+    waiting: list[int] = []
+    for eqn in program.equations:
+        waiting.extend(eqn.results)
+        name = next((marks[r] for r in eqn.results if r in marks), None)
+        if name is not None:
+            found.update(dict.fromkeys(waiting, name))
+            waiting = []
+    return found
+
+
+def step_names(point: Point) -> dict[str, str]:
+    """How the values of a plan are called: a layer's own name at its output, `layer: primitive` inside."""
+    program, layers = point.traced.program, owners(point)
+    marks = {value: name for name, value in point.traced.layers.items()}
+    named = {str(v): name for name, v in (*point.traced.inputs.items(), *point.traced.parameters.items())}
+    for eqn in program.equations:
+        for result in eqn.results:
+            inside = f"{layers[result]}: {eqn.name}" if result in layers else eqn.name
+            named[str(result)] = marks.get(result, inside)
+    named.update({str(v): name for name, v in point.traced.outputs.items()})
+    return named

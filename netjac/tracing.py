@@ -1,0 +1,235 @@
+"""A network met with an input: its program, the names of its values, and the arrays they start from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from netjac.errors import NonFiniteError, NotDifferentiableError, ShapeError, UnknownNameError
+from netjac.graph.key import key
+from netjac.graph.preactivation import preactivation
+from netjac.graph.program import Program, trace
+from netjac.networks import network_of
+from netjac.networks.arrays import to_jax, to_numpy
+from netjac.networks.network import Network, Seen, Spec
+
+FLOATS = ("bfloat16", "float16", "float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A program with the names that can be asked for.
+
+    `inputs`, `outputs`, `parameters` and `layers` map names to values; `identity` is equal for equal programs.
+    """
+
+    program: Program
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+    parameters: dict[str, int]
+    trainable: frozenset[str]
+    layers: dict[str, int]
+    identity: Hashable
+
+    def value(self, name: str) -> int:
+        """The value that a name stands for: an input, output, parameter, layer, or `layer.pre`."""
+        for table in (self.outputs, self.inputs, self.layers, self.parameters):
+            if name in table:
+                return table[name]
+        stem, dot, last = name.rpartition(".")
+        if dot and last == "pre" and stem in self.layers:
+            return preactivation(self.program, self.layers, stem, set(self.parameters.values()))
+        known = [*self.layers, *self.inputs, *self.outputs, *self.parameters]
+        raise UnknownNameError.of("layer, input, output or parameter", name, known)
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A traced network at one input: what the functions of the engine are called with.
+
+    `samples` is the size of axis 0 where it counts samples. `given` holds the inputs as the user gave them.
+    """
+
+    network: Network
+    traced: Traced
+    names: tuple[str, ...]
+    given: tuple[Any, ...]
+    arrays: tuple[jax.Array, ...]
+    wide: bool
+    samples: int | None
+
+    def arguments(self) -> tuple[jax.Array, ...]:
+        """The program's inputs, parameters first, as they are now."""
+        dtype = computation_dtype(self.arrays)
+        with precise(self.wide):
+            parameters = self.network.parameters
+            return (*(_cast(to_jax(parameters[n]), dtype) for n in self.traced.parameters), *self.arrays)
+
+
+_TRACES: dict[int, tuple[Network, dict[Hashable, Traced]]] = {}
+MOST_TRACES = 256
+
+
+def meet(model: Any, x: Any) -> Point:
+    """Trace a model at an input, or find the trace that is already there.
+
+    Raises `ShapeError`, `NonFiniteError` and whatever the front end refuses.
+    """
+    network = network_of(model)
+    names, given = network.flatten(x)
+    host = [value if isinstance(value, jax.core.Tracer) else to_numpy(value) for value in given]
+    _refuse_bad(network, names, host)
+    wide = _is_wide(network, host)
+    with precise(wide):
+        arrays = tuple(to_jax(value) for value in given)
+        samples = _samples(network, names, arrays)
+        traced = _traced(network, names, arrays, wide)
+    return Point(network, traced, names, tuple(given), arrays, wide, samples)
+
+
+def narrowed(point: Point, start: int, count: int) -> Point:
+    """The same network at `count` of the samples."""
+    with precise(point.wide):
+        arrays = tuple(jax.lax.slice_in_dim(array, start, start + count) for array in point.arrays)
+        traced = _traced(point.network, point.names, arrays, point.wide)
+    return dataclasses.replace(point, traced=traced, arrays=arrays, samples=count)
+
+
+@contextmanager
+def precise(wide: bool) -> Iterator[None]:
+    """64-bit dtypes for the time of a call, if anything has them; the user's own setting stays as it is."""
+    with jax.enable_x64(wide):
+        yield
+
+
+def computation_dtype(arrays: Sequence[Any]) -> Any:
+    """The floating dtype of the inputs; None where no input is floating."""
+    floats = {str(array.dtype) for array in arrays} & set(FLOATS)
+    if floats == {"bfloat16", "float16"}:
+        return jnp.dtype("float32")
+    return jnp.dtype(max(floats, key=FLOATS.index)) if floats else None
+
+
+def _is_wide(network: Network, arrays: Sequence[Any]) -> bool:
+    if jax.config.jax_enable_x64:
+        return True
+    dtype = computation_dtype(arrays)
+    if dtype is not None:
+        return str(dtype) == "float64"
+    return any(str(p.dtype) == "float64" for p in network.parameters.values())
+
+
+def _cast(array: jax.Array, dtype: Any) -> jax.Array:
+    return array.astype(dtype) if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def _refuse_bad(network: Network, names: Sequence[str], arrays: Sequence[Any]) -> None:
+    for name, array in zip(names, arrays, strict=True):
+        kind = array.dtype.kind
+        if kind == "c":
+            raise NotDifferentiableError(f"input {name!r} is complex; netjac differentiates real inputs: give its real parts")
+        if isinstance(array, np.ndarray) and kind == "f" and not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise NonFiniteError(
+                f"input {name!r} of {network.name!r} holds {array[where]} at index {where}; remove or replace it"
+            )
+
+
+def _samples(network: Network, names: Sequence[str], arrays: Sequence[jax.Array]) -> int | None:
+    if not network.batched:
+        return None
+    for name, array in zip(names, arrays, strict=True):
+        if array.ndim == 0:
+            raise ShapeError(f"input {name!r} is a single number; axis 0 must count samples: give an array of shape (1, …)")
+    counts = {array.shape[0] for array in arrays}
+    if len(counts) > 1:
+        told = ", ".join(f"{name!r} has {array.shape[0]}" for name, array in zip(names, arrays, strict=True))
+        raise ShapeError(f"the inputs disagree about the number of samples (axis 0): {told}")
+    return counts.pop()
+
+
+def _traced(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array], wide: bool) -> Traced:
+    types = tuple((array.shape, str(array.dtype)) for array in arrays)
+    place = (names, types, wide, network.signature(), jax.config.jax_default_matmul_precision)
+    owner, known = _TRACES.get(id(network), (None, {}))
+    if owner is not network:
+        known = {}
+        if len(_TRACES) >= MOST_TRACES:
+            _TRACES.pop(next(iter(_TRACES)))
+        _TRACES[id(network)] = (network, known)
+    if place not in known:
+        known[place] = _trace(network, names, arrays)
+    return known[place]
+
+
+def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array]) -> Traced:
+    specs = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
+    function = network.prepare(specs)
+    dtype = computation_dtype(arrays)
+    parameters = network.parameters
+    shapes = [jax.ShapeDtypeStruct(p.shape, _cast_type(p.dtype, dtype)) for p in parameters.values()]
+
+    def flat(*values: jax.Array) -> tuple[jax.Array, ...]:
+        named = dict(zip(parameters, values[: len(shapes)], strict=True))
+        return function(named, values[len(shapes) :])
+
+    program, _ = trace(flat, *shapes, *specs)
+    outputs = dict(zip(network.output_names(len(program.outputs)), program.outputs, strict=True))
+    traced = Traced(
+        program,
+        dict(zip(names, program.inputs[len(shapes) :], strict=True)),
+        outputs,
+        dict(zip(parameters, program.inputs, strict=False)),
+        network.trainable,
+        dict(program.points),
+        key(program),
+    )
+    network.remember(_seen(network, traced))
+    return traced
+
+
+def _cast_type(own: Any, dtype: Any) -> Any:
+    return dtype if dtype is not None and jnp.issubdtype(own, jnp.floating) else own
+
+
+def _seen(network: Network, traced: Traced) -> Seen:
+    kinds = network.layer_kinds()
+
+    def specs(table: dict[str, int]) -> tuple[Spec, ...]:
+        found = []
+        for name, value in table.items():
+            shape: tuple[int | None, ...] = traced.program.shape(value)
+            if network.batched and shape:
+                shape = (None, *shape[1:])
+            stem = name.split("#")[0]
+            found.append(Spec(name, shape, str(traced.program.dtype(value)), kinds.get(stem, "")))
+        return tuple(found)
+
+    return Seen(specs(traced.inputs), specs(traced.outputs), specs(traced.layers))
+
+
+def network(model: Any, example: Any = None, *, batched: bool | None = None, names: Sequence[str] | None = None) -> Network:
+    """Make a model ready for differentiation, once.
+
+    `model`: a Keras model (any backend) or the path of a `.keras` file; a `torch.nn.Module`, an `ExportedProgram` or
+    the path of a `.pt2` file; a `tf.function`; a callable pytree; a JAX function. `example` is an input to trace the
+    model with, so that its layers' shapes are known. `batched` says of a JAX function whether axis 0 counts samples
+    (no, by default; all other models have samples there). `names` are the inputs' names of a JAX function.
+
+    A JAX function made a network is traced once for each shape, as by `jax.jit`: what it closes over is fixed then.
+
+    Raises `ModelLoadError`, `UnsupportedOperationError`, `ShapeError`.
+    """
+    made = network_of(model, batched=batched, names=names)
+    if batched is False and made.framework != "jax":
+        raise ShapeError(f"{made.name!r} is a {made.framework} model, whose axis 0 counts samples; leave `batched` out")
+    if example is not None:
+        meet(made, example)
+    return made
