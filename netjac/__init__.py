@@ -1,5 +1,6 @@
 """netjac: the Jacobian of a neural network, exact, batched, structured, fast and readable."""
 
+from netjac.drop_in import jacobian_function
 from netjac.errors import (
     MissingExtraError,
     ModelLoadError,
@@ -12,7 +13,6 @@ from netjac.errors import (
     UnknownNameError,
     UnsupportedOperationError,
 )
-from netjac.drop_in import jacobian_function
 from netjac.jacobian import explain, jacobian, value_and_jacobian
 from netjac.networks import Network
 from netjac.operator import Jacobian

@@ -21,6 +21,7 @@ from netjac.graph.program import Program
 from netjac.plan.eliminate import Linearised, Question
 from netjac.plan.plan import Answer, Plan
 from netjac.plan.search import Setting, search
+from netjac.precision import is_wide
 
 MOST_PLANS = 128
 _PLANS: OrderedDict[Hashable, Compiled] = OrderedDict()
@@ -30,7 +31,7 @@ counts = {"plans": 0, "traces": 0}
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """`run(inputs, constants, start)` gives the `of` values and the Jacobians, (of place, wrt place) → dense array.
+    """`run(inputs, constants, start)` gives the `of` values (if wanted) and the Jacobians, (of place, wrt place) → array.
 
     `tied` has the pairs whose samples (axis 0 of both) are proven independent: their arrays are (batch, *out, *in), all
     others (*out shape, *in shape). Pairs that do not depend on each other are missing.
@@ -42,11 +43,17 @@ class Compiled:
 
 
 def compiled(
-    program: Program, identity: Hashable, question: Question, setting: Setting, engine: str, precision: str
+    program: Program,
+    identity: Hashable,
+    question: Question,
+    setting: Setting,
+    engine: str,
+    precision: str,
+    with_values: bool,
 ) -> Compiled:
     """The plan for a question and its jitted function, from the cache or made now."""
-    place = (identity, question, setting, engine, precision, jax.config.jax_enable_x64)
-    return _cached(_PLANS, place, lambda: _compile(program, question, setting, engine))
+    place = (identity, question, setting, engine, precision, with_values, is_wide())
+    return _cached(_PLANS, place, lambda: _compile(program, question, setting, engine, with_values))
 
 
 def _cached(cache: OrderedDict[Hashable, Any], place: Hashable, make: Callable[[], Any]) -> Any:
@@ -59,7 +66,7 @@ def _cached(cache: OrderedDict[Hashable, Any], place: Hashable, make: Callable[[
     return made
 
 
-def _compile(program: Program, question: Question, setting: Setting, engine: str) -> Compiled:
+def _compile(program: Program, question: Question, setting: Setting, engine: str, with_values: bool) -> Compiled:
     counts["plans"] += 1
     linearised = Linearised(program)
     plan = search(linearised, question, setting, engine)
@@ -81,7 +88,7 @@ def _compile(program: Program, question: Question, setting: Setting, engine: str
         for answer, array in zip(plan.answers, arrays, strict=True):
             own = program.dtype(question.of[answer.of])
             found[answer.of, answer.wrt] = _laid_out(answer, array, (answer.of, answer.wrt) in tied).astype(own)
-        return [jnp.asarray(values[v]) for v in question.of], found
+        return [jnp.asarray(values[v]) for v in question.of] if with_values else [], found
 
     return Compiled(plan, tied, jax.jit(run))
 
@@ -113,7 +120,7 @@ def swept(
 
     These are single sweeps of the network's own derivative; no plan is needed for them.
     """
-    place = (identity, direction, wrt, of, precision, jax.config.jax_enable_x64)
+    place = (identity, direction, wrt, of, precision, is_wide())
     return _cached(_SWEEPS, place, lambda: _sweep(program, direction, wrt, of))
 
 

@@ -54,8 +54,8 @@ def jacobian_function(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -
 
 def _blocks(program: Program, leaves: Sequence[jax.Array]) -> list[list[jax.Array]]:
     """Every output leaf by every input leaf, dense."""
-    for values, what in ((program.inputs, "argument"), (program.outputs, "output")):
-        for place, value in enumerate(values):
+    for numbers, what in ((program.inputs, "argument"), (program.outputs, "output")):
+        for place, value in enumerate(numbers):
             if not jnp.issubdtype(program.dtype(value), jnp.floating):
                 raise NotDifferentiableError(
                     f"{what} {place} is {program.dtype(value)}, which has no real Jacobian; give floating-point numbers"
@@ -73,10 +73,8 @@ def _blocks(program: Program, leaves: Sequence[jax.Array]) -> list[list[jax.Arra
         row = []
         for j, inn in enumerate(program.inputs):
             shape = (*program.shape(out), *program.shape(inn))
-            if (i, j) in found:
-                array = densify(patterns[i, j], found[i, j], dtype).reshape(shape)
-            else:
-                array = jnp.zeros(shape)
+            known = (i, j) in found
+            array = densify(patterns[i, j], found[i, j], dtype).reshape(shape) if known else jnp.zeros(shape)
             row.append(array.astype(program.dtype(out)))
         blocks.append(row)
     return blocks

@@ -13,8 +13,9 @@ from netjac.pieces import setting_of
 from netjac.plan.eliminate import Edges, Linearised, Question
 from netjac.plan.plan import written
 from netjac.plan.terms import Stored, Term, Through, Writer
+from netjac.precision import precise
 from netjac.structure import step_names
-from netjac.tracing import Point, precise
+from netjac.tracing import Point
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,7 @@ class Factor:
             edges.eliminate(vertex, "in")
         plan = written("local", edges, writer)
         with precise(self._point.wide):
-            values = program.evaluate(
-                self._point.arguments(), list(program.constants.values()), program.needed([head])
-            )
+            values = program.evaluate(self._point.arguments(), list(program.constants.values()), program.needed([head]))
             array = accumulate(plan, linearised, values, program.dtype(head))[0]
             return np.asarray(densify(plan.answers[0].pattern, array, array.dtype)).reshape(self.shape)
 
@@ -66,7 +65,9 @@ def factors_of(context: Any) -> tuple[Factor, ...]:
             if tail >= 0 and terms:
                 shape = (*program.shape(head), *program.shape(tail))
                 pattern = " + ".join(_pattern(term) for term in terms)
-                found.append(Factor(names[str(head)], names.get(str(tail), str(tail)), form, pattern, shape, point, (head, tail)))
+                found.append(
+                    Factor(names[str(head)], names.get(str(tail), str(tail)), form, pattern, shape, point, (head, tail))
+                )
     return tuple(found)
 
 

@@ -13,19 +13,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from netjac.errors import ShapeError, UnknownNameError
+from netjac.errors import ShapeError, TooLargeError, UnknownNameError
 from netjac.memory import budget
 from netjac.networks import network_of
 from netjac.networks.arrays import to_numpy
 from netjac.networks.network import Network
 from netjac.operator import Jacobian
 from netjac.pieces import Options
+from netjac.plan.table import memory as in_words
+from netjac.precision import precise
 from netjac.progress import tracked
 from netjac.structure import Structure
-from netjac.tracing import precise
 from netjac.vectors import Sides
-from netjac.errors import TooLargeError
-from netjac.plan.table import memory as in_words
 
 
 def framework_jacobian(model: Any, x: Any, wrt: Any, of: Any, options: Options) -> Any:
@@ -41,7 +40,10 @@ def framework_jacobian(model: Any, x: Any, wrt: Any, of: Any, options: Options) 
         rows = {k: _rows(network, inputs, outputs, k, options) for k in chosen}
         found = {outs[k]: _columns(network, names, given, inputs, outputs[k], rows[k], wrt) for k in chosen}
     single_out = isinstance(of, str) and len(found) == 1
-    flat = {n: next(iter(v.values())) if isinstance(wrt, str) and len(v) == 1 and wrt != "parameters" else v for n, v in found.items()}
+    flat = {
+        n: next(iter(v.values())) if isinstance(wrt, str) and len(v) == 1 and wrt != "parameters" else v
+        for n, v in found.items()
+    }
     return next(iter(flat.values())) if single_out else flat
 
 
@@ -64,14 +66,18 @@ class Rows:
         self.per_sample = per_sample
 
 
-def _rows(network: Network, inputs: list[np.ndarray], outputs: tuple[np.ndarray, ...], k: int, options: Options) -> Rows:
+def _rows(
+    network: Network, inputs: list[np.ndarray], outputs: tuple[np.ndarray, ...], k: int, options: Options
+) -> Rows:
     shape = outputs[k].shape
     batched = network.batched and shape[:1] == inputs[0].shape[:1]
     per_sample = batched and _independent(network, inputs, outputs, k)
     m = prod(shape[1:]) if per_sample else prod(shape)
     need = m * sum(value.nbytes for value in inputs)
     if need > budget(options.memory):
-        raise TooLargeError(f"the Jacobian takes {in_words(need)}, over the budget; use netjac's own engine, or rows of it")
+        raise TooLargeError(
+            f"the Jacobian takes {in_words(need)}, over the budget; use netjac's own engine, or rows of it"
+        )
     grads: list[list[np.ndarray]] = [[] for _ in inputs]
     by_parameter: dict[str, list[np.ndarray]] = {}
     for i in tracked(range(m), options.progress, "rows"):
@@ -83,7 +89,9 @@ def _rows(network: Network, inputs: list[np.ndarray], outputs: tuple[np.ndarray,
         for name, grad in parameters.items():
             by_parameter.setdefault(name, []).append(np.asarray(grad))
     stacked = {} if batched and shape[0] > 1 else {name: np.stack(g) for name, g in by_parameter.items()}
-    return Rows([np.stack(g) if g else np.zeros((0, *v.shape)) for g, v in zip(grads, inputs, strict=True)], stacked, per_sample)
+    return Rows(
+        [np.stack(g) if g else np.zeros((0, *v.shape)) for g, v in zip(grads, inputs, strict=True)], stacked, per_sample
+    )
 
 
 def _only(outputs: tuple[np.ndarray, ...], k: int, seed: np.ndarray) -> list[np.ndarray | None]:
@@ -105,7 +113,13 @@ def _independent(network: Network, inputs: list[np.ndarray], outputs: tuple[np.n
 
 
 def _columns(
-    network: Network, names: tuple[str, ...], given: Any, inputs: list[np.ndarray], output: np.ndarray, rows: Rows, wrt: Any
+    network: Network,
+    names: tuple[str, ...],
+    given: Any,
+    inputs: list[np.ndarray],
+    output: np.ndarray,
+    rows: Rows,
+    wrt: Any,
 ) -> dict[str, Jacobian]:
     if wrt == "input":
         wanted = [n for n, value in zip(names, inputs, strict=True) if value.dtype.kind == "f"]
@@ -117,7 +131,13 @@ def _columns(
 
 
 def _one(
-    names: tuple[str, ...], given: Any, inputs: list[np.ndarray], output: np.ndarray, rows: Rows, name: str, network: Network
+    names: tuple[str, ...],
+    given: Any,
+    inputs: list[np.ndarray],
+    output: np.ndarray,
+    rows: Rows,
+    name: str,
+    network: Network,
 ) -> Jacobian:
     if name in network.trainable:
         if name not in rows.by_parameter:
@@ -133,8 +153,12 @@ def _one(
         else:
             array = array.reshape((*output.shape, *inner))
             sides = Sides(None, output.shape, inner, output.dtype)
-    told = "tested by the framework's own reverse mode" if rows.per_sample else "samples are not independent, or there are none"
+    told = (
+        "tested by the framework's own reverse mode"
+        if rows.per_sample
+        else "samples are not independent, or there are none"
+    )
     structure = Structure("dense", rows.per_sample, told)
     with precise(output.dtype == np.float64):
         held = jnp.asarray(array.astype(output.dtype))
-    return Jacobian(sides, structure, lambda: held, None, given[0], None)
+    return Jacobian(sides, lambda: structure, lambda: held, None, given[0], lambda: None)

@@ -16,9 +16,10 @@ from netjac.networks.arrays import like
 from netjac.operator import Jacobian
 from netjac.pieces import Options, Pair, Request, computed, jacobian_shape, planned
 from netjac.plan.plan import Plan
+from netjac.precision import precise
 from netjac.progress import Progress
 from netjac.structure import step_names, structure_of
-from netjac.tracing import Point, meet, precise
+from netjac.tracing import Point, meet
 from netjac.vectors import Sides
 
 ENGINES = ("auto", "forward", "reverse", "structured", "framework")
@@ -85,22 +86,26 @@ class Asked:
 
     def jacobian(self, pair: Pair) -> Jacobian:
         alone = Request((self.request.of[pair[0]],), (self.request.wrt[pair[1]],))
-        context = self if len(self.request.of) == len(self.request.wrt) == 1 else Asked(
-            self.point, alone, self.options, self.compiled
+        context = (
+            self
+            if len(self.request.of) == len(self.request.wrt) == 1
+            else Asked(self.point, alone, self.options, self.compiled)
         )
         return Jacobian(
             self.sides(pair),
-            structure_of(self.point, self.request, self.compiled, pair),
+            lambda: structure_of(self.point, self.request, self.compiled, pair),
             lambda: self.array(pair),
             lambda direction, block: self.sweep(pair, direction, block),
             self.point.given[0],
-            titled(self.compiled.plan, self.point, self.request),
+            lambda: titled(self.compiled.plan, self.point, self.request),
             context,
         )
 
 
 def titled(plan: Plan, point: Point, request: Request) -> Plan:
-    return plan.named(step_names(point), f"∂{', '.join(request.of)}/∂{', '.join(request.wrt)} of {point.network.name!r}")
+    return plan.named(
+        step_names(point), f"∂{', '.join(request.of)}/∂{', '.join(request.wrt)} of {point.network.name!r}"
+    )
 
 
 def jacobian(
@@ -139,7 +144,7 @@ def jacobian(
 def value_and_jacobian(model: Any, x: Any, **options: Any) -> tuple[Any, Any]:
     """(y, J) from one pass: what `of` names, as arrays of x's framework, and `jacobian(model, x, **options)`, computed."""
     wrt, of = options.pop("wrt", "input"), options.pop("of", "output")
-    asked = _ask(model, x, wrt, of, Options(**options))
+    asked = _ask(model, x, wrt, of, Options(**options, with_values=True))
     reference = asked[0].point.given[0]
     values: dict[str, Any] = {}
     for one in asked:

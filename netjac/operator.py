@@ -22,8 +22,8 @@ from netjac import linear_algebra as dense
 from netjac.errors import ShapeError
 from netjac.networks.arrays import like, to_jax, to_numpy, to_torch
 from netjac.plan.plan import Plan
+from netjac.precision import is_wide, precise
 from netjac.structure import Structure
-from netjac.tracing import precise
 from netjac.vectors import Sides, columns, cotangents, tangents
 
 Sweep = Callable[[str, jax.Array], jax.Array]
@@ -41,11 +41,11 @@ class Jacobian:
     def __init__(
         self,
         sides: Sides,
-        structure: Structure,
+        structure: Callable[[], Structure],
         compute: Callable[[], jax.Array],
         sweep: Sweep | None,
         reference: Any,
-        plan: Plan | None,
+        plan: Callable[[], Plan | None],
         context: Any = None,
     ) -> None:
         self._sides = sides
@@ -86,12 +86,12 @@ class Jacobian:
     @property
     def structure(self) -> Structure:
         """Dense, diagonal or zero; whether samples are independent, and why."""
-        return self._structure
+        return self._structure()
 
     @property
     def plan(self) -> Plan | None:
         """The steps by which the dense Jacobian is computed; None for `engine="framework"`."""
-        return self._plan
+        return self._plan()
 
     @property
     def factors(self) -> tuple[Any, ...]:
@@ -133,7 +133,9 @@ class Jacobian:
 
     def _single(self, method: str) -> np.ndarray:
         if self.batch not in (None, 1):
-            raise ShapeError(f"{method}() is of one sample and this Jacobian has {self.batch}; take one: J[b].{method}()")
+            raise ShapeError(
+                f"{method}() is of one sample and this Jacobian has {self.batch}; take one: J[b].{method}()"
+            )
         return self._matrix().reshape(self._sides.m, self._sides.n)
 
     def _back(self, array: Any) -> Any:
@@ -142,7 +144,9 @@ class Jacobian:
     def __getitem__(self, index: Any) -> Jacobian:
         """One sample (then without batch axis) or a slice of samples."""
         if self.batch is None:
-            raise ShapeError("this Jacobian has no axis of samples to index; use J.rows(i), J.columns(j) or np.asarray(J)")
+            raise ShapeError(
+                "this Jacobian has no axis of samples to index; use J.rows(i), J.columns(j) or np.asarray(J)"
+            )
         chosen = np.arange(self.batch)[index]
         sides = self._sides.with_batch(None if np.ndim(chosen) == 0 else len(chosen))
         sweep = None if self._sweep is None else self._some_samples(chosen)
@@ -207,7 +211,7 @@ class Jacobian:
         return self._dense is not None
 
     def _precise(self) -> AbstractContextManager[None]:
-        return precise(self.dtype == np.float64 or bool(jax.config.jax_enable_x64))
+        return precise(self.dtype == np.float64 or is_wide())
 
     def _by_matrix(self, block: np.ndarray, old: tuple[int, ...], new: tuple[int, ...], rule: str) -> np.ndarray:
         flat = block.reshape((*block.shape[: block.ndim - len(old)], prod(old)))
@@ -235,7 +239,7 @@ class Jacobian:
             )
             with self._precise():
                 picked = np.moveaxis(np.asarray(self._pulled(jnp.asarray(block))), 0, len(self._sides.lead))
-        return self._back(picked[(*(slice(None),) * len(self._sides.lead), 0)] if single else picked)
+        return self._back(picked.take(0, axis=len(self._sides.lead)) if single else picked)
 
     def columns(self, j: Any) -> Any:
         """Column(s) ∂out/∂in_j by flat index, index tuple, or a list of flat indices: (batch, *out) or (batch, *out, k)."""
@@ -280,7 +284,7 @@ class Jacobian:
     def svd(self, k: int | None = None) -> tuple[Any, Any, Any]:
         """U (batch, m, k), s (batch, k), Vᵀ (batch, k, n): the k largest singular triplets, all by default."""
         if k is not None and self._prefers_iteration(k):
-            return tuple(self._back(part) for part in self._iterated(k))  # type: ignore[return-value]
+            return tuple(self._back(part) for part in self._iterated(k))
         u, s, vt = dense.svd(self._matrix(), k)
         return self._back(u), self._back(s), self._back(vt)
 

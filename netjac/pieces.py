@@ -21,10 +21,12 @@ from netjac.memory import budget
 from netjac.plan.eliminate import Question
 from netjac.plan.search import Setting
 from netjac.plan.table import memory as in_words
+from netjac.precision import precise
 from netjac.progress import Progress, tracked
-from netjac.tracing import Point, narrowed, precise
+from netjac.tracing import Point, narrowed
 
 Pair = tuple[int, int]
+ALWAYS_FITS = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Options:
     precision: str = "highest"
     memory: int | float | str | None = None
     progress: Progress = None
+    with_values: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ def planned(
         setting = replace(setting, samples=None)
     with precise(point.wide), jax.default_matmul_precision(options.precision):
         traced = point.traced
-        return compiled(traced.program, traced.identity, question, setting, options.engine, options.precision)
+        return compiled(
+            traced.program, traced.identity, question, setting, options.engine, options.precision, options.with_values
+        )
 
 
 def run(
@@ -80,9 +85,11 @@ def computed(
     point: Point, request: Request, plan: Compiled, options: Options
 ) -> tuple[list[jax.Array], dict[Pair, jax.Array]]:
     """The `of` values and the dense Jacobians, within the memory budget. Raises `TooLargeError`."""
-    limit = budget(options.memory)
     width = point.traced.program.dtype(request.at(point).of[0]).itemsize
     result = sum(prod(jacobian_shape(point, request, plan, (a.of, a.wrt))) for a in plan.plan.answers) * width
+    if options.memory is None and result + plan.plan.peak <= ALWAYS_FITS:
+        return run(point, plan)
+    limit = budget(options.memory)
     if result > limit:
         raise TooLargeError(
             f"the Jacobian takes {in_words(result)}, over the memory budget of {in_words(limit)}. Ask for less of it: "
@@ -91,6 +98,7 @@ def computed(
     if result + plan.plan.peak <= limit:
         return run(point, plan)
     values = run(point, planned(point, Request(request.of, ()), options))[0]
+    options = replace(options, with_values=False)
     found = {}
     for answer in plan.plan.answers:
         pair = answer.of, answer.wrt

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from netjac.graph.program import Program, trace
 from netjac.networks import network_of
 from netjac.networks.arrays import to_jax, to_numpy
 from netjac.networks.network import Network, Seen, Spec
+from netjac.precision import is_wide, matmul_precision, precise
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
@@ -102,13 +102,6 @@ def narrowed(point: Point, start: int, count: int) -> Point:
     return dataclasses.replace(point, traced=traced, arrays=arrays, samples=count)
 
 
-@contextmanager
-def precise(wide: bool) -> Iterator[None]:
-    """64-bit dtypes for the time of a call, if anything has them; the user's own setting stays as it is."""
-    with jax.enable_x64(wide):
-        yield
-
-
 def computation_dtype(arrays: Sequence[Any]) -> Any:
     """The floating dtype of the inputs; None where no input is floating."""
     floats = {str(array.dtype) for array in arrays} & set(FLOATS)
@@ -118,7 +111,7 @@ def computation_dtype(arrays: Sequence[Any]) -> Any:
 
 
 def _is_wide(network: Network, arrays: Sequence[Any]) -> bool:
-    if jax.config.jax_enable_x64:
+    if is_wide():
         return True
     dtype = computation_dtype(arrays)
     if dtype is not None:
@@ -134,7 +127,9 @@ def _refuse_bad(network: Network, names: Sequence[str], arrays: Sequence[Any]) -
     for name, array in zip(names, arrays, strict=True):
         kind = array.dtype.kind
         if kind == "c":
-            raise NotDifferentiableError(f"input {name!r} is complex; netjac differentiates real inputs: give its real parts")
+            raise NotDifferentiableError(
+                f"input {name!r} is complex; netjac differentiates real inputs: give its real parts"
+            )
         if isinstance(array, np.ndarray) and kind == "f" and not np.isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             raise NonFiniteError(
@@ -147,7 +142,9 @@ def _samples(network: Network, names: Sequence[str], arrays: Sequence[jax.Array]
         return None
     for name, array in zip(names, arrays, strict=True):
         if array.ndim == 0:
-            raise ShapeError(f"input {name!r} is a single number; axis 0 must count samples: give an array of shape (1, …)")
+            raise ShapeError(
+                f"input {name!r} is a single number; axis 0 must count samples: give an array of shape (1, …)"
+            )
     counts = {array.shape[0] for array in arrays}
     if len(counts) > 1:
         told = ", ".join(f"{name!r} has {array.shape[0]}" for name, array in zip(names, arrays, strict=True))
@@ -157,7 +154,7 @@ def _samples(network: Network, names: Sequence[str], arrays: Sequence[jax.Array]
 
 def _traced(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array], wide: bool) -> Traced:
     types = tuple((array.shape, str(array.dtype)) for array in arrays)
-    place = (names, types, wide, network.signature(), jax.config.jax_default_matmul_precision)
+    place = (names, types, wide, network.signature(), matmul_precision())
     owner, known = _TRACES.get(id(network), (None, {}))
     if owner is not network:
         known = {}
@@ -181,6 +178,7 @@ def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array]
         return function(named, values[len(shapes) :])
 
     program, _ = trace(flat, *shapes, *specs)
+    program.constants = {number: jnp.asarray(array) for number, array in program.constants.items()}
     outputs = dict(zip(network.output_names(len(program.outputs)), program.outputs, strict=True))
     traced = Traced(
         program,
@@ -215,7 +213,9 @@ def _seen(network: Network, traced: Traced) -> Seen:
     return Seen(specs(traced.inputs), specs(traced.outputs), specs(traced.layers))
 
 
-def network(model: Any, example: Any = None, *, batched: bool | None = None, names: Sequence[str] | None = None) -> Network:
+def network(
+    model: Any, example: Any = None, *, batched: bool | None = None, names: Sequence[str] | None = None
+) -> Network:
     """Make a model ready for differentiation, once.
 
     `model`: a Keras model (any backend) or the path of a `.keras` file; a `torch.nn.Module`, an `ExportedProgram` or

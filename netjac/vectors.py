@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -72,13 +73,19 @@ def _block(
             block = jnp.moveaxis(v, place, 0)
             block = block if head == lead else block.reshape((block.shape[0], *(1,) * len(lead), *inner))
             places = -1 if last else len(lead)
-            return jnp.broadcast_to(block, (block.shape[0], *full)), lambda r: jnp.moveaxis(r, 0, places)
+            return jnp.broadcast_to(block, (block.shape[0], *full)), partial(_vectors_to, places)
     if v.shape in ((size,), (*lead, size)):
         block = jnp.broadcast_to(v.reshape((*v.shape[:-1], *inner)), full)[None]
         width = prod(other)
         return block, lambda r: r[0].reshape((*r.shape[1 : r.ndim - len(other)], width))
     accepted = " or ".join(dict.fromkeys(map(str, (full, inner, (*lead, size)))))
-    raise ShapeError(f"a vector of shape {v.shape} does not fit the {side} side; give {accepted}, or one more axis of them")
+    raise ShapeError(
+        f"a vector of shape {v.shape} does not fit the {side} side; give {accepted}, or one more axis of them"
+    )
+
+
+def _vectors_to(place: int, block: jax.Array) -> jax.Array:
+    return jnp.moveaxis(block, 0, place)
 
 
 def columns(sides: Sides, chosen: np.ndarray) -> np.ndarray:

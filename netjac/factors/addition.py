@@ -57,8 +57,10 @@ def add(left: Pattern, right: Pattern) -> Addition | None:
     if names is None:
         return None
     right_data = tuple(names[label] for label in b.pattern.data)
-    longer, other = (a.pattern.data, right_data) if len(a.pattern.data) >= len(right_data) else (right_data, a.pattern.data)
-    missing = tuple(label for label in other if label not in longer)
+    longer, shorter = a.pattern.data, right_data
+    if len(longer) < len(shorter):
+        longer, shorter = shorter, longer
+    missing = tuple(label for label in shorter if label not in longer)
     pattern = Pattern(a.pattern.out, a.pattern.inn, missing + longer, a.pattern.sizes)
     return Addition(a, b, right_data, pattern)
 

@@ -72,8 +72,10 @@ class Product:
             result = b if a is None else a
             if result is None:
                 return None if self.scale == 1 else jnp.asarray(self.scale, dtype)
-            kept = _without(self.left_labels, self.summed_left) if b is None else _without(
-                self.right_labels, self.summed_right
+            kept = (
+                _without(self.left_labels, self.summed_left)
+                if b is None
+                else _without(self.right_labels, self.summed_right)
             )
             result = jnp.transpose(result, [kept.index(label) for label in self.order])
         else:

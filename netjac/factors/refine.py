@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import jax
@@ -22,9 +23,9 @@ Splits = Mapping[int, tuple[int, ...]]
 def common_atoms(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...] | None:
     """Sizes of the coarsest atoms that refine both lists, major first; None where they straddle."""
     bounds = sorted(set(_bounds(left)) | set(_bounds(right)))
-    if any(wide % narrow for narrow, wide in zip(bounds, bounds[1:], strict=False)):
+    if any(wide % narrow for narrow, wide in pairwise(bounds)):
         return None
-    return tuple(wide // narrow for narrow, wide in zip(bounds, bounds[1:], strict=False))[::-1]
+    return tuple(wide // narrow for narrow, wide in pairwise(bounds))[::-1]
 
 
 def _bounds(sizes: Sequence[int]) -> list[int]:
@@ -154,7 +155,9 @@ def spread(data: jax.Array, labels: Sequence[int], wanted: Sequence[int], sizes:
     return jnp.broadcast_to(array, [sizes[label] for label in wanted])
 
 
-def densify(pattern: Pattern, data: jax.Array | None, dtype: jnp.dtype, keep: frozenset[int] = frozenset()) -> jax.Array:
+def densify(
+    pattern: Pattern, data: jax.Array | None, dtype: jnp.dtype, keep: frozenset[int] = frozenset()
+) -> jax.Array:
     """All entries as (*kept tied labels, *out, *in), the `keep` labels left out of both sides."""
     tied = tuple(sorted(pattern.tied - keep))
     array = jnp.ones((), dtype) if data is None else data

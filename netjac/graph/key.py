@@ -15,8 +15,28 @@ import numpy as np
 from netjac.graph.program import Program
 
 
-def key(program: Program) -> Hashable:
+class Key:
+    """A program's identity with its hash worked out once."""
+
+    def __init__(self, content: Hashable) -> None:
+        self._content = content
+        self._hash = hash(content)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Key) and self._hash == other._hash and self._content == other._content
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def key(program: Program) -> Key:
     """Everything of the program but the values of its constants."""
+    return Key(_content(program))
+
+
+def _content(program: Program) -> Hashable:
     return (
         tuple(_type(aval) for aval in program.types),
         program.inputs,

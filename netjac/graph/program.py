@@ -180,7 +180,9 @@ def _inner(eqn: jex.JaxprEqn) -> tuple[jex.Jaxpr, Sequence[Any]] | None:
     if eqn.primitive.name not in INLINED:
         return None
     body = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    return (body.jaxpr, body.consts) if isinstance(body, jex.ClosedJaxpr) else (body, ())
+    if isinstance(body, jex.ClosedJaxpr):
+        return body.jaxpr, body.consts
+    return (body, ()) if isinstance(body, jex.Jaxpr) else None
 
 
 def _occurrence(program: Program, name: str) -> str:

@@ -16,7 +16,7 @@ from netjac.errors import MissingExtraError, NotDifferentiableError
 
 
 def framework_of(array: Any) -> str:
-    """"torch", "tensorflow", "jax" or "numpy" (which stands for lists and numbers too)."""
+    """ "torch", "tensorflow", "jax" or "numpy" (which stands for lists and numbers too)."""
     root = type(array).__module__.partition(".")[0]
     if root in ("torch", "tensorflow"):
         return root
@@ -37,7 +37,9 @@ def to_numpy(array: Any) -> np.ndarray:
         return np.asarray(array.numpy())
     result = np.asarray(array)
     if result.dtype == object or result.dtype.kind in "USMm":
-        raise NotDifferentiableError(f"an array of {result.dtype} holds no numbers; convert it to a numeric dtype first")
+        raise NotDifferentiableError(
+            f"an array of {result.dtype} holds no numbers; convert it to a numeric dtype first"
+        )
     return result
 
 
@@ -52,13 +54,13 @@ def to_jax(array: Any) -> jax.Array:
     return jnp.asarray(to_numpy(array))
 
 
-def like(array: jax.Array, reference: Any) -> Any:
+def like(array: jax.Array | np.ndarray, reference: Any) -> Any:
     """`array` in the framework of `reference`, on its device."""
     framework = framework_of(reference)
     if framework == "jax":
-        return array
+        return jnp.asarray(array)
     if framework == "torch":
-        return to_torch(array).to(reference.device)
+        return to_torch(jnp.asarray(array)).to(reference.device)
     if framework == "tensorflow":
         return sys.modules["tensorflow"].convert_to_tensor(np.asarray(array))
     return np.asarray(array)

@@ -27,10 +27,13 @@ class JaxNetwork(Network):
 
     framework = "jax"
 
-    def __init__(self, function: Callable[..., Any], *, batched: bool = False, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, batched: bool = False, names: Sequence[str] | None = None
+    ) -> None:
         self.function = function
         self.batched = batched
         self._names = tuple(names) if names else None
+        self._positional = _positional(function)
         self._tree: Any = None
         self._output_names: tuple[str, ...] = ("output",)
 
@@ -83,19 +86,11 @@ class JaxNetwork(Network):
             f"not {type(x).__name__}"
         )
 
-    def _positional(self) -> list[inspect.Parameter]:
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        try:
-            found = inspect.signature(self.function).parameters.values()
-        except (TypeError, ValueError):  # builtins and some ufuncs have no signature: one argument then
-            return []
-        return [p for p in found if p.kind in kinds]
-
     def _argument_names(self) -> list[str]:
-        return [p.name for p in self._positional()]
+        return [p.name for p in self._positional]
 
     def _required(self) -> int:
-        return sum(p.default is inspect.Parameter.empty for p in self._positional())
+        return sum(p.default is inspect.Parameter.empty for p in self._positional)
 
     def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
         tree = self._tree
@@ -160,6 +155,15 @@ class JaxNetwork(Network):
     def evaluate(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         outputs = self.prepare([])(self.parameters, tuple(jnp.asarray(value) for value in inputs))
         return tuple(np.asarray(y) for y in outputs)
+
+
+def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # builtins and some ufuncs have no signature: one argument then
+        return []
+    return [p for p in found if p.kind in kinds]
 
 
 def _is_array(value: Any) -> bool:

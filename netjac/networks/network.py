@@ -60,7 +60,9 @@ class Network(abc.ABC):
         _, arrays = self.flatten(x)
         outputs = self.evaluate([to_numpy(array) for array in arrays])
         converted = [like(np.asarray(y), arrays[0]) for y in outputs]
-        return converted[0] if len(converted) == 1 else dict(zip(self.output_names(len(outputs)), converted, strict=True))
+        return (
+            converted[0] if len(converted) == 1 else dict(zip(self.output_names(len(outputs)), converted, strict=True))
+        )
 
     def remember(self, seen: Seen) -> None:
         """Note what a trace has shown of inputs, outputs and layers."""
@@ -134,9 +136,9 @@ class Network(abc.ABC):
         """Layer name → class name, in the model's order, for every layer that may be marked."""
 
     @abc.abstractmethod
-    def pull_back(self, inputs: Sequence[np.ndarray], cotangents: Sequence[np.ndarray | None]) -> tuple[
-        tuple[np.ndarray, ...], dict[str, np.ndarray]
-    ]:
+    def pull_back(
+        self, inputs: Sequence[np.ndarray], cotangents: Sequence[np.ndarray | None]
+    ) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
         """The framework's own reverse mode: uᵀJ for the inputs and for each trainable parameter.
 
         `cotangents` has one array (or None for zero) for each flat output, of that output's shape. Inputs that are

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from netjac.errors import NotDifferentiableError
 from netjac.plan.chain import Bracket, Link, best_bracket
 from netjac.plan.cost import RATES, Rates, sweep_operations, vector_operations
 from netjac.plan.eliminate import Edges, Linearised, Question
@@ -150,14 +151,20 @@ def _follow(bracket: Bracket, points: list[int], segments: list[list[int]], link
 def search(linearised: Linearised, question: Question, setting: Setting, engine: str = "auto") -> Plan:
     """The plan for a question. `engine`: "forward" or "reverse" force that order, "auto" and "structured" choose."""
     ways = _candidates(linearised, question, setting, engine)
-    plans = [_attempt(linearised, question, setting, name, order) for name, order in ways]
+    plans: list[Plan] = []
+    refusals: list[NotDifferentiableError] = []
+    for name, order in ways:
+        try:
+            plans.append(_attempt(linearised, question, setting, name, order))
+        except NotDifferentiableError as refusal:
+            refusals.append(refusal)
+    if not plans:
+        raise refusals[0]
     best = min(plans, key=lambda plan: plan.seconds)
     return best.beside(_plain(linearised, question, setting), [p for p in plans if p is not best])
 
 
-def _candidates(
-    linearised: Linearised, question: Question, setting: Setting, engine: str
-) -> list[tuple[str, Order]]:
+def _candidates(linearised: Linearised, question: Question, setting: Setting, engine: str) -> list[tuple[str, Order]]:
     if engine in ("forward", "reverse"):
         return [(engine, forward if engine == "forward" else reverse)]
     program, samples = linearised.program, setting.samples or 1

@@ -29,7 +29,7 @@ def memory(count: float) -> str:
 
 
 def _cells(plan: Plan) -> list[tuple[str, ...]]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (str(r["step"]), r["form"], r["at"], r["factor"], quantity(r["operations"]), memory(r["bytes"]))
         for r in plan.rows()
     ]
@@ -54,7 +54,9 @@ def table(plan: Plan) -> str:
     widths = [max(len(row[i]) for row in (HEAD, *rows)) for i in range(len(HEAD))]
 
     def line(cells: tuple[str, ...]) -> str:
-        padded = [c.rjust(w) if i in (0, 4, 5) else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        padded = [
+            c.rjust(w) if i in (0, 4, 5) else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return "  ".join(padded).rstrip()
 
     rule = "  ".join("─" * width for width in widths)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
+import jax.numpy as jnp
+
+from netjac.errors import NotDifferentiableError
 from netjac.factors.addition import add
 from netjac.factors.pattern import Axes, Pattern, identity, labels_of, renumbered
 from netjac.factors.product import multiply, straddling
@@ -111,6 +114,12 @@ class Writer:
     def _materialised(self, term: Through, direction: str) -> Stored:
         """An opaque local Jacobian written out, by sweeping an identity through it."""
         eqn = self.program.equations[term.equation]
+        seeded = eqn.results[term.result] if direction == "pull" else eqn.operands[term.operand]
+        if jnp.issubdtype(self.program.dtype(seeded), jnp.complexfloating):
+            raise NotDifferentiableError(
+                f"{eqn.name} computes with complex numbers, whose local Jacobians cannot be written out; use "
+                "engine='reverse' or 'auto'"
+            )
         if direction == "pull":
             one = self.seed(identity(self.program.shape(eqn.results[term.result])))
             return self.pull(one, term.equation, term.result, {term.operand: term})[term.operand]
@@ -257,4 +266,3 @@ def _tie_places(pattern: Pattern) -> dict[int, tuple[int, int, int, int, int]]:
 
     outs, ins = places(pattern.out), places(pattern.inn)
     return {n: (*outs[n], pattern.sizes[n], *ins[n]) for n in sorted(pattern.tied)}
-

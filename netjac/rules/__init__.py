@@ -3,4 +3,15 @@
 from netjac.rules import contraction, convolution, elementwise, propagation, shape, ties
 from netjac.rules.local import Explicit, Local, Opaque, linearise
 
-__all__ = ["Explicit", "Local", "Opaque", "contraction", "convolution", "elementwise", "linearise", "propagation", "shape", "ties"]
+__all__ = [
+    "Explicit",
+    "Local",
+    "Opaque",
+    "contraction",
+    "convolution",
+    "elementwise",
+    "linearise",
+    "propagation",
+    "shape",
+    "ties",
+]

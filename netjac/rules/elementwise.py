@@ -54,7 +54,7 @@ def negative(program: Program, eqn: Equation, operand: int, result: int) -> Loca
 
 
 @rule("sub")
-def difference(program: Program, eqn: Equation, operand: int, result: int) -> Local:
+def difference(program: Program, eqn: Equation, operand: int, result: int) -> Local | None:
     return (negative if operand else same)(program, eqn, operand, result)
 
 

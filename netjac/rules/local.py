@@ -85,9 +85,7 @@ def axis_ties(local: Local | None) -> tuple[tuple[int, int], ...]:
     return tuple((place, places[axis]) for place, axis in enumerate(local.pattern.inn) if axis and axis in places)
 
 
-def _everywhere(
-    program: Program, eqn: Equation, operand: int, result: int, ties: tuple[tuple[int, int], ...]
-) -> bool:
+def _everywhere(program: Program, eqn: Equation, operand: int, result: int, ties: tuple[tuple[int, int], ...]) -> bool:
     """Block diagonal along every axis is diagonal."""
     shape = program.shape(eqn.operands[operand])
     places = tuple((axis, axis) for axis in range(len(shape)))

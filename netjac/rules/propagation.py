@@ -108,9 +108,7 @@ def while_loop(program: Program, eqn: Equation, operand: int, result: int) -> Pa
     return _pairs(len(program.shape(eqn.operands[operand])), carry)
 
 
-def _fixed_point(
-    body: Program, marks: dict[int, int], places: Iterable[int], outputs: Sequence[int]
-) -> dict[int, int]:
+def _fixed_point(body: Program, marks: dict[int, int], places: Iterable[int], outputs: Sequence[int]) -> dict[int, int]:
     """The marks after any number of turns, the state's inputs holding what their outputs brought."""
     pairs = [(body.inputs[place], output) for place, output in zip(places, outputs, strict=True)]
     while True:

@@ -40,7 +40,7 @@ def _rank(program: Program, eqn: Equation, operand: int = 0) -> int:
 
 @ties("reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor", "reduce")
 def reduction(program: Program, eqn: Equation, operand: int, _result: int) -> Pairs:
-    axes = eqn.parameters.get("axes", eqn.parameters.get("dimensions"))
+    axes = eqn.parameters["dimensions" if eqn.name == "reduce" else "axes"]
     if eqn.name == "reduce" and operand >= len(eqn.operands) // 2:
         return ()
     kept = [axis for axis in range(_rank(program, eqn, operand)) if axis not in axes]

@@ -1,0 +1,26 @@
+"""JAX's settings of precision: read, and changed only for the time of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+
+
+def is_wide() -> bool:
+    """Whether 64-bit dtypes are enabled here and now."""
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
+
+
+@contextmanager
+def precise(wide: bool) -> Iterator[None]:
+    """64-bit dtypes (or none) for the time of a call; the user's own setting stays as it is."""
+    with jax.enable_x64(wide):
+        yield
+
+
+def matmul_precision() -> str | None:
+    """The precision of matrix products that is in force here and now."""
+    return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
