@@ -16,7 +16,7 @@ from netjac.graph.key import key
 from netjac.graph.preactivation import preactivation
 from netjac.graph.program import Program, trace
 from netjac.networks import network_of
-from netjac.networks.arrays import to_jax, to_numpy
+from netjac.networks.arrays import framework_of, to_jax, to_numpy
 from netjac.networks.network import Network, Seen, Spec
 from netjac.precision import is_wide, matmul_precision, precise
 
@@ -37,6 +37,7 @@ class Traced:
     trainable: frozenset[str]
     layers: dict[str, int]
     identity: Hashable
+    seen: Seen
 
     def value(self, name: str) -> int:
         """The value that a name stands for: an input, output, parameter, layer, or `layer.pre`."""
@@ -73,8 +74,7 @@ class Point:
             return (*(_cast(to_jax(parameters[n]), dtype) for n in self.traced.parameters), *self.arrays)
 
 
-_TRACES: dict[int, tuple[Network, dict[Hashable, Traced]]] = {}
-MOST_TRACES = 256
+MOST_TRACES = 64
 
 
 def meet(model: Any, x: Any) -> Point:
@@ -88,9 +88,10 @@ def meet(model: Any, x: Any) -> Point:
     _refuse_bad(network, names, host)
     wide = _is_wide(network, host)
     with precise(wide):
-        arrays = tuple(to_jax(value) for value in given)
+        arrays = tuple(h if framework_of(g) == "numpy" else to_jax(g) for g, h in zip(given, host, strict=True))
         samples = _samples(network, names, arrays)
         traced = _traced(network, names, arrays, wide)
+    network.remember(traced.seen)
     return Point(network, traced, names, tuple(given), arrays, wide, samples)
 
 
@@ -155,15 +156,11 @@ def _samples(network: Network, names: Sequence[str], arrays: Sequence[jax.Array]
 def _traced(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array], wide: bool) -> Traced:
     types = tuple((array.shape, str(array.dtype)) for array in arrays)
     place = (names, types, wide, network.signature(), matmul_precision())
-    owner, known = _TRACES.get(id(network), (None, {}))
-    if owner is not network:
-        known = {}
-        if len(_TRACES) >= MOST_TRACES:
-            _TRACES.pop(next(iter(_TRACES)))
-        _TRACES[id(network)] = (network, known)
-    if place not in known:
-        known[place] = _trace(network, names, arrays)
-    return known[place]
+    if place not in network.traces:
+        while len(network.traces) >= MOST_TRACES:
+            network.traces.pop(next(iter(network.traces)))
+        network.traces[place] = _trace(network, names, arrays)
+    return network.traces[place]
 
 
 def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array]) -> Traced:
@@ -180,37 +177,37 @@ def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array]
     program, _ = trace(flat, *shapes, *specs)
     program.constants = {number: jnp.asarray(array) for number, array in program.constants.items()}
     outputs = dict(zip(network.output_names(len(program.outputs)), program.outputs, strict=True))
-    traced = Traced(
+    inputs = dict(zip(names, program.inputs[len(shapes) :], strict=True))
+    return Traced(
         program,
-        dict(zip(names, program.inputs[len(shapes) :], strict=True)),
+        inputs,
         outputs,
         dict(zip(parameters, program.inputs, strict=False)),
         network.trainable,
         dict(program.points),
         key(program),
+        _seen(network, program, inputs, outputs),
     )
-    network.remember(_seen(network, traced))
-    return traced
 
 
 def _cast_type(own: Any, dtype: Any) -> Any:
     return dtype if dtype is not None and jnp.issubdtype(own, jnp.floating) else own
 
 
-def _seen(network: Network, traced: Traced) -> Seen:
+def _seen(network: Network, program: Program, inputs: dict[str, int], outputs: dict[str, int]) -> Seen:
     kinds = network.layer_kinds()
 
     def specs(table: dict[str, int]) -> tuple[Spec, ...]:
         found = []
         for name, value in table.items():
-            shape: tuple[int | None, ...] = traced.program.shape(value)
+            shape: tuple[int | None, ...] = program.shape(value)
             if network.batched and shape:
                 shape = (None, *shape[1:])
             stem = name.split("#")[0]
-            found.append(Spec(name, shape, str(traced.program.dtype(value)), kinds.get(stem, "")))
+            found.append(Spec(name, shape, str(program.dtype(value)), kinds.get(stem, "")))
         return tuple(found)
 
-    return Seen(specs(traced.inputs), specs(traced.outputs), specs(traced.layers))
+    return Seen(specs(inputs), specs(outputs), specs(program.points))
 
 
 def network(

@@ -12,11 +12,12 @@ from netjac.networks.network import Network, Spec
 
 __all__ = ["Network", "Spec", "network_of"]
 
-_KNOWN: weakref.WeakKeyDictionary[Any, Network] = weakref.WeakKeyDictionary()
+# What was traced of a model outlives the networks made of it, but holds no reference to the model: it goes with it.
+_TRACES: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 def network_of(model: Any, *, batched: bool | None = None, names: Any = None) -> Network:
-    """The model as a `Network`; one that is one already, or whose network is known, is not made anew.
+    """The model as a `Network`; one that is one already is not made anew, and traces of a model are found again.
 
     A bare JAX function is wrapped afresh at every call, because it may close over values that have changed; wrap it
     once with `netjac.network` to have it traced only once.
@@ -27,13 +28,12 @@ def network_of(model: Any, *, batched: bool | None = None, names: Any = None) ->
         return _from_file(Path(model))
     roots = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if "keras" in roots or "tensorflow" in roots or "torch" in roots:
+        made = _from_object(model, roots, names)
         try:
-            known = _KNOWN.get(model)
-        except TypeError:  # neither hashable nor weakly referable: made anew each time
-            return _from_object(model, roots, names)
-        if known is None:
-            known = _KNOWN[model] = _from_object(model, roots, names)
-        return known
+            made.traces = _TRACES.setdefault(model, {})
+        except TypeError:  # neither hashable nor weakly referable: traced anew each time
+            made.traces = {}
+        return made
     if callable(model):
         return JaxNetwork(model, batched=bool(batched), names=names)
     raise ModelLoadError(

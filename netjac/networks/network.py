@@ -54,6 +54,7 @@ class Network(abc.ABC):
     framework: str
     batched: bool
     _seen: Seen | None = None
+    _traces: dict[Any, Any] | None = None
 
     def __call__(self, x: Any) -> Any:
         """The outputs at `x` by the model's own framework, as arrays of x's framework; a dict when there are several."""
@@ -67,6 +68,17 @@ class Network(abc.ABC):
     def remember(self, seen: Seen) -> None:
         """Note what a trace has shown of inputs, outputs and layers."""
         self._seen = seen
+
+    @property
+    def traces(self) -> dict[Any, Any]:
+        """Traces of this network by shapes, dtypes and `signature`; several networks of one model may share them."""
+        if self._traces is None:
+            self._traces = {}
+        return self._traces
+
+    @traces.setter
+    def traces(self, known: dict[Any, Any]) -> None:
+        self._traces = known
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
