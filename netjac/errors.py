@@ -28,7 +28,7 @@ class UnknownNameError(NetjacError, LookupError):
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """The error for `name` among the `known` names, with those that look like it."""
-        known = list(known)
+        known = list(dict.fromkeys(known))
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {_listed(known)}."
         return cls(f"no {kind} is called {name!r}. {hint}")

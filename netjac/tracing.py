@@ -62,7 +62,7 @@ class Point:
     traced: Traced
     names: tuple[str, ...]
     given: tuple[Any, ...]
-    arrays: tuple[jax.Array, ...]
+    arrays: tuple[Any, ...]
     wide: bool
     samples: int | None
 
@@ -138,7 +138,7 @@ def _refuse_bad(network: Network, names: Sequence[str], arrays: Sequence[Any]) -
             )
 
 
-def _samples(network: Network, names: Sequence[str], arrays: Sequence[jax.Array]) -> int | None:
+def _samples(network: Network, names: Sequence[str], arrays: Sequence[Any]) -> int | None:
     if not network.batched:
         return None
     for name, array in zip(names, arrays, strict=True):
@@ -153,7 +153,7 @@ def _samples(network: Network, names: Sequence[str], arrays: Sequence[jax.Array]
     return counts.pop()
 
 
-def _traced(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array], wide: bool) -> Traced:
+def _traced(network: Network, names: tuple[str, ...], arrays: Sequence[Any], wide: bool) -> Traced:
     types = tuple((array.shape, str(array.dtype)) for array in arrays)
     place = (names, types, wide, network.signature(), matmul_precision())
     if place not in network.traces:
@@ -163,7 +163,7 @@ def _traced(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array
     return network.traces[place]
 
 
-def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[jax.Array]) -> Traced:
+def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[Any]) -> Traced:
     specs = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
     function = network.prepare(specs)
     dtype = computation_dtype(arrays)

@@ -18,8 +18,8 @@ class JaxNetwork(Network):
     """A JAX function of one or several arrays or trees of arrays.
 
     A function of one argument is given `x` whole, whatever tree it is; a function of several takes a tuple of them by
-    position or a dict by name. Leaves are named by their path, `x`, `state.position`, `layers.0`. With
-    `batched=False` the function is differentiated as it stands; with `batched=True` axis 0 of every input and output
+    position or a dict by name. Leaves are named by their path in the arguments, `x`, `state.position`, without the
+    argument's own name where it is the only one. With `batched=False` the function is differentiated as it stands; with `batched=True` axis 0 of every input and output
     counts samples.
 
     A callable that is itself a pytree has its floating leaves as parameters.
@@ -66,7 +66,8 @@ class JaxNetwork(Network):
             if len(self._names) != len(leaves):
                 raise ShapeError(f"{len(self._names)} names were given for the {len(leaves)} inputs of {self.name!r}")
             return self._names, leaves
-        return tuple(_joined(str(path[0].key), path[1:]) for path, _ in paths), leaves
+        alone = len(arguments) == 1 and len(paths[0][0]) > 1 if paths else False
+        return tuple(_joined("" if alone else str(path[0].key), path[1:]) for path, _ in paths), leaves
 
     def _arguments(self, x: Any) -> dict[str, Any]:
         """The arguments by name."""
