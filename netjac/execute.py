@@ -21,7 +21,7 @@ from netjac.factors.refine import Untie, Whole, spread
 from netjac.plan.eliminate import Linearised
 from netjac.plan.plan import Plan
 from netjac.plan.steps import Action, LocalFactor, Seed, Sweep
-from netjac.rules.local import Explicit
+from netjac.rules.local import Explicit, Opaque
 
 Numbers = jax.Array | None
 
@@ -105,6 +105,7 @@ def _(action: Sweep, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
     eqn = run.linearised.program.equations[action.equation]
     inputs = [run.values[n] for n in eqn.operands]
     pulling = action.direction == "pull"
+    local = run.linearised.local(action.equation, action.far[0], action.near) if pulling else None
     pattern = action.block
     own = labels_of(pattern.inn if pulling else pattern.out)
     full = spread(_numbers(read[0], run.dtype), pattern.data, (*action.basis, *own), pattern.sizes)
@@ -120,7 +121,9 @@ def _(action: Sweep, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
         return eqn.bind(*operands)[result]
 
     primals = tuple(jnp.asarray(inputs[place]) for place in moving)
-    if pulling:
+    if isinstance(local, Opaque) and local.pull is not None and len(moving) == 1:
+        swept = (local.pull(run.values, block),)
+    elif pulling:
         value, pull = jax.vjp(along, *primals)
         swept = jax.vmap(pull)(block.astype(value.dtype))
     else:

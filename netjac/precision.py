@@ -1,4 +1,4 @@
-"""JAX's settings of precision: read, and changed only for the time of a call."""
+"""JAX's settings of precision and device: read, and changed only for the time of a call."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def precise(wide: bool) -> Iterator[None]:
 def matmul_precision() -> str | None:
     """The precision of matrix products that is in force here and now."""
     return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+
+def on_cpu() -> bool:
+    """Whether computations go to the processor by default."""
+    return jax.default_backend() == "cpu"

@@ -16,6 +16,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from netjac.graph.normal import POOLS, slice_of, without_rest
 from netjac.points import PRIMITIVE as POINT
 
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_lin"})
@@ -167,12 +168,21 @@ def _inline(program: Program, jaxpr: jex.Jaxpr, constants: Sequence[Any], inputs
         if inner is not None:
             results = _inline(program, inner[0], inner[1], operands)
         else:
+            if eqn.primitive.name in POOLS and (tiled := without_rest(eqn.params, program.shape(operands[0]))):
+                operands = [_sliced(program, operands[0], tiled)]
             results = [_value(program, var.aval) for var in eqn.outvars]
             program.equations.append(Equation(eqn.primitive, tuple(operands), tuple(results), eqn.params))
             if eqn.primitive.name == POINT:
                 program.points[_occurrence(program, eqn.params["name"])] = results[0]
         known.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _sliced(program: Program, value: int, shape: tuple[int, ...]) -> int:
+    primitive, parameters, aval = slice_of(shape, program.dtype(value))
+    result = _value(program, aval)
+    program.equations.append(Equation(primitive, (value,), (result,), parameters))
+    return result
 
 
 def _inner(eqn: jex.JaxprEqn) -> tuple[jex.Jaxpr, Sequence[Any]] | None:

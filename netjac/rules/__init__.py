@@ -11,6 +11,7 @@ __all__ = [
     "convolution",
     "elementwise",
     "linearise",
+    "pooling",
     "propagation",
     "shape",
     "ties",

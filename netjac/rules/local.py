@@ -19,6 +19,7 @@ from netjac.graph.program import Equation, Program
 from netjac.rules.loops import directions
 
 Numbers = Callable[[dict[int, Any]], jax.Array]
+Pull = Callable[[dict[int, Any], jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,16 @@ class Explicit:
 
 @dataclass(frozen=True)
 class Opaque:
-    """`ties` pairs an operand axis with the result axis along which the Jacobian is block diagonal."""
+    """`ties` pairs an operand axis with the result axis along which the Jacobian is block diagonal.
+
+    `pull`, where a rule knows better than the primitive's own transpose: (values, block (k, *result)) → (k, *operand).
+    """
 
     ties: tuple[tuple[int, int], ...]
     pushes: bool
     pulls: bool
     form: str
+    pull: Pull | None = None
 
 
 Local = Explicit | Opaque
