@@ -19,8 +19,8 @@ class JaxNetwork(Network):
 
     A function of one argument is given `x` whole, whatever tree it is; a function of several takes a tuple of them by
     position or a dict by name. Leaves are named by their path in the arguments, `x`, `state.position`, without the
-    argument's own name where it is the only one. With `batched=False` the function is differentiated as it stands; with `batched=True` axis 0 of every input and output
-    counts samples.
+    argument's own name where it is the only one. With `batched=False` the function is differentiated as it stands;
+    with `batched=True` axis 0 of every input and output counts samples.
 
     A callable that is itself a pytree has its floating leaves as parameters.
     """

@@ -51,7 +51,7 @@ def by_input(program: Program, eqn: Equation, result: int) -> Local | None:
         total = _shifted(columns, weights.shape, program.shape(eqn.operands[0]), eqn, places)
         return jnp.transpose(total, (0, *(1 + axis for axis in _inverse(numbers.lhs_spec))))
 
-    return Opaque(tuple(ties.convolution(program, eqn, 0, result)), True, True, eqn.name, pull)
+    return Opaque(tuple(ties.convolution(program, eqn, 0, result) or ()), True, True, eqn.name, pull)
 
 
 def _shifted(

@@ -24,7 +24,7 @@ UNARY = (
     "digamma", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "integer_pow", "lgamma", "log", "log1p", "logistic",
     "rsqrt", "sin", "sinh", "sqrt", "square", "tan", "tanh",
 )  # fmt: skip
-BINARY = ("atan2", "max", "min", "pow", "rem", "igamma", "igammac", "polygamma", "zeta")
+BINARY = ("atan2", "max", "min", "pow", "rem", "igamma", "igammac", "polygamma", "zeta", "regularized_incomplete_beta")
 STEPS = ("sign", "floor", "ceil", "round", "is_finite", "stop_gradient", "iota", "argmax", "argmin")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "xor")
 SAME = ("copy", "copy_p", "name", "convert_element_type", "reduce_precision", "add_any", "sharding_constraint")

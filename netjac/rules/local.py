@@ -66,15 +66,16 @@ def linearise(program: Program, eqn: Equation, operand: int, result: int) -> Loc
     known = RULES.get(eqn.name)
     found = known(program, eqn, operand, result) if known else NotImplemented
     pushes, pulls = directions(eqn)
-    if _complex(program, eqn):
-        return None if found is None else Opaque(axis_ties(found), False, pulls, eqn.name)
-    if found is not NotImplemented:
+    complex_numbers = _complex(program, eqn)
+    if found is None or (found is not NotImplemented and not complex_numbers):
         return found
     find = TIES.get(eqn.name)
-    pairs = find(program, eqn, operand, result) if find else ()
+    pairs = find(program, eqn, operand, result) if find else axis_ties(found)
     if pairs is None:
         return None
     ties = tuple(pairs)
+    if complex_numbers:
+        return Opaque(ties, False, pulls, eqn.name)
     if _everywhere(program, eqn, operand, result, ties):
         return by_ones(program, eqn, operand, result, pushes)
     return Opaque(ties, pushes, pulls, eqn.name)

@@ -32,7 +32,7 @@ def extremes(program: Program, eqn: Equation, _operand: int, _result: int) -> Lo
     sums_pattern = tiling(program, eqn)
     if sums_pattern is None:
         return NotImplemented
-    in_window = [axis[1] for axis in _split(program, eqn) if len(axis) == 2]
+    in_window = [label for axis in _split(program, eqn) for label in axis[1:] if label is not None]
     places = [label for label in range(len(sums_pattern.sizes)) if label not in in_window]
     pattern = Pattern(sums_pattern.out, sums_pattern.inn, (*places, *in_window), sums_pattern.sizes)
     dtype = program.dtype(eqn.results[0])

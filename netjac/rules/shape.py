@@ -7,7 +7,7 @@ does not have, and no number is stored.
 
 from __future__ import annotations
 
-from netjac.factors.pattern import Axes, Pattern, atoms, labels_of, proper
+from netjac.factors.pattern import Axes, Pattern, atoms, identity, labels_of, proper
 from netjac.factors.refine import common_atoms, parts
 from netjac.graph.program import Equation, Program
 from netjac.rules.local import Explicit, Local, rule
@@ -59,3 +59,21 @@ def broadcast(program: Program, eqn: Equation, operand: int, _result: int) -> Lo
             sizes.append(size)
     assert len(set(labels_of(tuple(out)))) == len(labels_of(tuple(out)))
     return Explicit(Pattern(tuple(out), inn, (), tuple(sizes)), None, "broadcast_in_dim")
+
+
+@rule("tile")
+def tile(program: Program, eqn: Equation, _operand: int, _result: int) -> Local:
+    old = program.shape(eqn.operands[0])
+    inn, sizes = atoms(old, 0), list(proper(old))
+    out: list[tuple[int, ...]] = []
+    for axis, times in zip(inn, eqn.parameters["reps"], strict=True):
+        out.append(((len(sizes),) if times != 1 else ()) + axis)
+        sizes.extend(proper((times,)))
+    return Explicit(Pattern(tuple(out), inn, (), tuple(sizes)), None, "tile")
+
+
+@rule("optimization_barrier", "device_put")
+def one_by_one(program: Program, eqn: Equation, operand: int, result: int) -> Local | None:
+    if operand != result:
+        return None
+    return Explicit(identity(program.shape(eqn.operands[operand])), None, eqn.name)

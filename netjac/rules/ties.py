@@ -57,9 +57,9 @@ def sort(program: Program, eqn: Equation, operand: int, result: int) -> Pairs:
     return _all_but(_rank(program, eqn), (eqn.parameters["dimension"],))
 
 
-@ties("top_k")
+@ties("top_k", "approx_top_k")
 def top_k(program: Program, eqn: Equation, _operand: int, _result: int) -> Pairs:
-    axis = eqn.parameters.get("axis", -1)
+    axis = eqn.parameters.get("axis", eqn.parameters.get("reduction_dimension", -1))
     return _all_but(_rank(program, eqn), (axis % _rank(program, eqn),))
 
 
@@ -70,12 +70,31 @@ def reversal(program: Program, eqn: Equation, _operand: int, _result: int) -> Pa
 
 @ties("concatenate")
 def concatenation(program: Program, eqn: Equation, operand: int, _result: int) -> Pairs:
-    return _all_but(_rank(program, eqn, operand), (eqn.parameters["dimension"],))
+    axis = eqn.parameters["dimension"]
+    alone = program.shape(eqn.operands[operand])[axis] == program.shape(eqn.results[0])[axis]
+    return _all_but(_rank(program, eqn, operand), () if alone else (axis,))
 
 
 @ties("split")
 def splitting(program: Program, eqn: Equation, _operand: int, _result: int) -> Pairs:
     return _all_but(_rank(program, eqn), (eqn.parameters["axis"],))
+
+
+@ties("stack")
+def stacking(program: Program, eqn: Equation, operand: int, _result: int) -> Pairs:
+    axis = eqn.parameters["axis"]
+    return [(a, a + (a >= axis)) for a in range(_rank(program, eqn, operand))]
+
+
+@ties("unstack")
+def unstacking(program: Program, eqn: Equation, _operand: int, _result: int) -> Pairs:
+    axis = eqn.parameters["axis"]
+    return [(a, a - (a > axis)) for a in range(_rank(program, eqn)) if a != axis]
+
+
+@ties("real", "imag", "conj", "complex")
+def parts_of_complex(program: Program, eqn: Equation, operand: int, _result: int) -> Pairs:
+    return _all_but(_rank(program, eqn, operand), ())
 
 
 @ties("pad")
@@ -159,7 +178,9 @@ def gather(program: Program, eqn: Equation, operand: int, _result: int) -> Pairs
     return pairs
 
 
-@ties("scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "scatter-min", "scatter-max")
+@ties(
+    "scatter", "scatter-add", "scatter-sub", "scatter_add", "scatter-mul", "scatter_mul", "scatter-min", "scatter-max"
+)
 def scatter(program: Program, eqn: Equation, operand: int, _result: int) -> Pairs:
     numbers = eqn.parameters["dimension_numbers"]
     shape, updates = program.shape(eqn.operands[0]), program.shape(eqn.operands[2])

@@ -1,0 +1,52 @@
+"""Matrix products in all their spellings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from netjac.networks.aten.registry import op
+
+
+@op("linear")
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+@op("mm", "bmm", "matmul", "mv", "dot", "vdot", "inner")
+def matmul(a: Any, b: Any) -> Any:
+    return a @ b
+
+
+@op("addmm", "addmv", "baddbmm", "addbmm")
+def addmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    product = a @ b if alpha == 1 else alpha * (a @ b)
+    return product + (x if beta == 1 else beta * x)
+
+
+@op("outer", "ger")
+def outer(a: Any, b: Any) -> Any:
+    return a[:, None] * b[None, :]
+
+
+@op("einsum")
+def einsum(equation: str, operands: Any, path: Any = None) -> Any:
+    return jnp.einsum(equation.replace(" ", ""), *operands)
+
+
+@op("bilinear")
+def bilinear(a: Any, b: Any, weight: Any, bias: Any = None) -> Any:
+    y = jnp.einsum("...i,oij,...j->...o", a, weight, b)
+    return y if bias is None else y + bias
+
+
+@op("embedding")
+def embedding(weight: Any, indices: Any, *_: Any) -> Any:
+    return jnp.take(weight, indices, axis=0, mode="clip")
+
+
+@op("linalg_inv_ex")
+def inverse(x: Any, *_: Any, **__: Any) -> Any:
+    return jnp.linalg.inv(x), jnp.zeros(x.shape[:-2], jnp.int32)

@@ -1,0 +1,130 @@
+"""Pooling in 1 to 3 dimensions, channels first; where maxima tie, the first entry of the window has the derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from netjac.networks.aten.registry import listed, op
+
+
+def _windows(rank: int, kernel: Any, stride: Any) -> tuple[list[int], list[int]]:
+    sizes = listed(kernel, rank)
+    return sizes, listed(stride, rank) if stride not in (None, [], ()) else sizes
+
+
+def _pads(
+    shape: tuple[int, ...], sizes: list[int], strides: list[int], padding: list[int], dilations: list[int], ceil: bool
+) -> list[tuple[int, int]]:
+    """Padding on both sides; with `ceil` enough behind for a last window that begins inside."""
+    pads = []
+    for n, size, stride, pad, dilation in zip(shape, sizes, strides, padding, dilations, strict=True):
+        reach = dilation * (size - 1) + 1
+        behind = pad
+        if ceil:
+            count = -(-(n + 2 * pad - reach) // stride) + 1
+            if (count - 1) * stride >= n + pad:
+                count -= 1
+            behind = max(pad, (count - 1) * stride + reach - n - pad)
+        pads.append((pad, behind))
+    return pads
+
+
+def _max_pool(
+    rank: int, x: Any, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Any:
+    sizes, strides = _windows(rank, kernel, stride)
+    dilations = listed(dilation, rank)
+    pads = _pads(x.shape[-rank:], sizes, strides, listed(padding, rank), dilations, ceil_mode)
+    lead = x.ndim - rank
+    if any(n != 1 for n in dilations):
+        return _dilated_max(x, rank, sizes, strides, pads, dilations)
+    least = np.array(-np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min, x.dtype)
+    return lax.reduce_window(
+        x, least, lax.max, (*(1,) * lead, *sizes), (*(1,) * lead, *strides), [*((0, 0),) * lead, *pads]
+    )
+
+
+def _dilated_max(x: Any, rank: int, sizes: Any, strides: Any, pads: Any, dilations: Any) -> Any:
+    """The windows gathered side by side; XLA has no transpose of a dilated window maximum."""
+    lead = x.ndim - rank
+    x = jnp.pad(x, [*((0, 0),) * lead, *pads], constant_values=-np.inf)
+    for place in range(rank):
+        axis = lead + place
+        reach = dilations[place] * (sizes[place] - 1) + 1
+        starts = np.arange(0, x.shape[axis] - reach + 1, strides[place])
+        index = starts[:, None] + dilations[place] * np.arange(sizes[place])
+        x = jnp.take(x, index, axis=axis)
+        x = jnp.moveaxis(x, axis + 1, -1)
+    return first_max(x.reshape(*x.shape[:-rank], -1), -1)
+
+
+def first_max(x: Any, axis: int) -> Any:
+    """The maximum along an axis, its derivative given to the first entry that attains it."""
+    place = jnp.expand_dims(jnp.argmax(x, axis), axis)
+    return jnp.take_along_axis(x, place, axis).squeeze(axis)
+
+
+def _average(
+    rank: int,
+    x: Any,
+    kernel: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    sizes, strides = _windows(rank, kernel, stride)
+    padding = listed(padding, rank)
+    pads = _pads(x.shape[-rank:], sizes, strides, padding, [1] * rank, ceil_mode)
+    lead = x.ndim - rank
+    window, step = (*(1,) * lead, *sizes), (*(1,) * lead, *strides)
+    total = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, window, step, [*((0, 0),) * lead, *pads])
+    if divisor_override:
+        return total / divisor_override
+    return total / _counts(x.shape[-rank:], sizes, strides, padding, pads, count_include_pad).astype(x.dtype)
+
+
+def _counts(shape: Any, sizes: Any, strides: Any, padding: Any, pads: Any, include: bool) -> np.ndarray:
+    """How many entries each window averages: those of the input and, with `include`, of the padding asked for."""
+    total = np.ones((), np.float64)
+    for n, size, stride, pad, (before, behind) in zip(shape, sizes, strides, padding, pads, strict=True):
+        real = np.zeros(before + n + behind)
+        real[before - (pad if include else 0) : before + n + (pad if include else 0)] = 1
+        starts = np.arange(0, len(real) - size + 1, stride)
+        total = total[..., None] * np.array([real[s : s + size].sum() for s in starts])
+    return total
+
+
+for _rank in (1, 2, 3):
+    op(f"max_pool{_rank}d")(lambda *a, _r=_rank, **k: _max_pool(_r, *a, **k))
+    op(f"avg_pool{_rank}d")(lambda *a, _r=_rank, **k: _average(_r, *a, **k))
+    op(f"adaptive_avg_pool{_rank}d", f"_adaptive_avg_pool{_rank}d")(
+        lambda x, size, _r=_rank: _adaptive(_r, x, size, lambda part, axis: part.mean(axis, keepdims=True))
+    )
+    op(f"adaptive_max_pool{_rank}d")(
+        lambda x, size, _r=_rank: (
+            _adaptive(_r, x, size, lambda part, axis: jnp.expand_dims(first_max(part, axis), axis)),
+            jnp.zeros((), jnp.int32),
+        )
+    )
+    op(f"max_pool{_rank}d_with_indices")(lambda *a, _r=_rank, **k: (_max_pool(_r, *a, **k), jnp.zeros((), jnp.int32)))
+
+
+def _adaptive(rank: int, x: Any, size: Any, reduce: Any) -> Any:
+    """Window i of axis n → s covers [⌊i n / s⌋, ⌈(i + 1) n / s⌉)."""
+    for place, wanted in enumerate(listed(size, rank)):
+        axis = x.ndim - rank + place
+        n = x.shape[axis]
+        if wanted is None or wanted == n:
+            continue
+        parts = []
+        for i in range(wanted):
+            start, stop = i * n // wanted, -(-(i + 1) * n // wanted)
+            parts.append(reduce(lax.slice_in_dim(x, start, stop, axis=axis), axis))
+        x = parts[0] if wanted == 1 else jnp.concatenate(parts, axis)
+    return x

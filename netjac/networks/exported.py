@@ -1,0 +1,127 @@
+"""Exported programs: made with a free batch size, decomposed only where a rule is missing, and their places filled."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import torch
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
+from torch.utils import _pytree
+
+from netjac.errors import UnsupportedOperationError
+from netjac.networks.arrays import to_jax
+from netjac.networks.aten.interpreter import rule_for
+
+counts = {"exports": 0}
+"""How often a module was exported; repeated calls must not add to it."""
+
+
+def export(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+) -> torch.export.ExportedProgram:
+    """The module's program, with any number of samples where torch can prove it, else with the number given."""
+    counts["exports"] += 1
+    named = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    free = _pytree.tree_map(
+        lambda t: {0: torch.export.Dim.AUTO} if isinstance(t, torch.Tensor) and t.ndim else None, dict(named)
+    )
+    reasons = []
+    for shapes in (free, None):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+        except Exception as error:  # torch.export raises a dozen kinds, each meaning that it cannot
+            reasons.append(error)
+    told = str(reasons[-1]).strip().splitlines()
+    raise UnsupportedOperationError(
+        f"torch.export cannot export {name!r}: {told[0][:300] if told else type(reasons[-1]).__name__}. Use "
+        "engine='framework' for this network, or rewrite the part of forward that depends on data"
+    ) from reasons[-1]
+
+
+def with_rules_only(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The functional program; operations without a rule are decomposed by torch, all others kept whole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = program.run_decompositions({})
+        missing = {n.target for n in program.graph.nodes if n.op == "call_function" and rule_for(n.target) is None}
+        if missing:
+            table = torch.export.default_decompositions()
+            chosen = {op: table[op] for op in missing if op in table}
+            core = torch._decomp.core_aten_decompositions()
+            chosen.update({op: core[op] for op in missing if op in core and op not in chosen})
+            if chosen:
+                program = program.run_decompositions(chosen)
+    return program
+
+
+def placed(
+    spec: Any,
+    program: torch.export.ExportedProgram,
+    parameters: Mapping[str, jax.Array],
+    tied: Mapping[str, str],
+    inputs: Iterator[jax.Array],
+    dtype: Any,
+) -> Any:
+    """What goes into one placeholder."""
+    if spec.kind is InputKind.USER_INPUT:
+        return spec.arg.value if isinstance(spec.arg, ConstantArgument) else next(inputs)
+    if spec.kind is InputKind.PARAMETER:
+        name = tied.get(spec.target, spec.target)
+        return parameters[name] if name in parameters else _cast(program.state_dict[spec.target], dtype)
+    table = program.constants if spec.target in program.constants else program.state_dict
+    return _cast(table[spec.target], dtype)
+
+
+def constant(program: torch.export.ExportedProgram, target: str, dtype: Any) -> Any:
+    """A tensor that the graph itself holds."""
+    found = program.constants.get(target)
+    if found is None:
+        found = getattr(program.graph_module, target)
+    return _cast(found, dtype)
+
+
+def _cast(tensor: torch.Tensor, dtype: Any) -> jax.Array:
+    array = to_jax(tensor)
+    return array.astype(dtype) if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def user_outputs(signature: Any, outputs: Any) -> list[Any]:
+    """The tensors that the module returns, without updated buffers."""
+    kept = []
+    for spec, value in zip(signature.output_specs, outputs, strict=True):
+        if spec.kind is OutputKind.USER_OUTPUT and hasattr(value, "shape"):
+            kept.append(value)
+    return kept
+
+
+def output_paths(program: torch.export.ExportedProgram, count: int) -> tuple[str, ...]:
+    """Names of the outputs, from the tree that the module returns."""
+    tree = program.call_spec.out_spec
+    assert tree is not None
+    leaves = [s for s in program.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
+    result = _pytree.tree_unflatten([_Leaf(s) for s in leaves], tree)
+    kept = [not isinstance(s.arg, ConstantArgument) for s in leaves]
+    return paths_of(result, count, kept)
+
+
+class _Leaf:
+    def __init__(self, spec: Any) -> None:
+        self.spec = spec
+
+
+def paths_of(result: Any, count: int, kept: list[bool] | None = None) -> tuple[str, ...]:
+    """ "output" for a single tensor, keys for a dict, "output.0" and so on for the rest."""
+    flat, _ = _pytree.tree_flatten_with_path(result)
+    chosen = [path for i, (path, leaf) in enumerate(flat) if (kept[i] if kept else hasattr(leaf, "shape"))]
+    names = []
+    for path in chosen:
+        words = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
+        names.append(".".join(words if isinstance(result, dict) else ["output", *words]))
+    return tuple(names) if len(names) == count else tuple(f"output.{i}" for i in range(count))
