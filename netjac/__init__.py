@@ -1,5 +1,6 @@
 """netjac: the Jacobian of a neural network, exact, batched, structured, fast and readable."""
 
+from netjac.check import Check, check
 from netjac.drop_in import jacobian_function
 from netjac.errors import (
     MissingExtraError,
@@ -23,6 +24,7 @@ from netjac.tracing import network
 __version__ = "0.1.0"
 
 __all__ = [
+    "Check",
     "Jacobian",
     "MissingExtraError",
     "ModelLoadError",
@@ -36,6 +38,7 @@ __all__ = [
     "TooLargeError",
     "UnknownNameError",
     "UnsupportedOperationError",
+    "check",
     "explain",
     "jacobian",
     "jacobian_function",

@@ -210,7 +210,7 @@ def output_names(point: Point, of: Names) -> tuple[list[str], bool]:
     """The outputs or layers that `of` means, and whether to answer with a dict of them."""
     outputs = list(point.traced.outputs)
     if isinstance(of, str):
-        if of == "output" and of not in outputs:
+        if of == "output":
             return outputs, len(outputs) > 1
         _known(point, of)
         return [of], False
@@ -231,7 +231,7 @@ def input_names(point: Point, wrt: Names) -> tuple[list[str], bool]:
         if not names:
             raise UnknownNameError(f"{point.network.name!r} has no trainable parameters; ask for an input or a layer")
         return names, True
-    if wrt == "input" and wrt not in traced.inputs:
+    if wrt == "input":
         names = [n for n in traced.inputs if traced.program.differentiable(traced.inputs[n])]
         if not names and any(not traced.program.size(v) for v in traced.inputs.values()):
             names = list(traced.inputs)

@@ -103,6 +103,17 @@ def narrowed(point: Point, start: int, count: int) -> Point:
     return dataclasses.replace(point, traced=traced, arrays=arrays, samples=count)
 
 
+def widened(point: Point) -> Point:
+    """The same network at the same inputs, computed in float64."""
+    with precise(True):
+        arrays = tuple(
+            jnp.asarray(np.asarray(a), np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else jnp.asarray(a)
+            for a in point.arrays
+        )
+        traced = _traced(point.network, point.names, arrays, True)
+    return dataclasses.replace(point, traced=traced, arrays=arrays, wide=True)
+
+
 def computation_dtype(arrays: Sequence[Any]) -> Any:
     """The floating dtype of the inputs; None where no input is floating."""
     floats = {str(array.dtype) for array in arrays} & set(FLOATS)

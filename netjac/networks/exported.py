@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils import _pytree
 
-from netjac.errors import UnsupportedOperationError
+from netjac.errors import ShapeError, UnsupportedOperationError
 from netjac.networks.arrays import to_jax
 from netjac.networks.aten.interpreter import rule_for
 
@@ -33,22 +34,75 @@ def export(
     reasons = []
     for shapes in (free, None):
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _no_custom_functions():
                 warnings.simplefilter("ignore")
                 return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+        except UnsupportedOperationError:
+            raise
         except Exception as error:  # torch.export raises a dozen kinds, each meaning that it cannot
             reasons.append(error)
     told = str(reasons[-1]).strip().splitlines()
+    _refuse_shapes(module, args, kwargs, name)
     raise UnsupportedOperationError(
         f"torch.export cannot export {name!r}: {told[0][:300] if told else type(reasons[-1]).__name__}. Use "
         "engine='framework' for this network, or rewrite the part of forward that depends on data"
     ) from reasons[-1]
 
 
+def _refuse_shapes(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
+    """Raises `ShapeError` where the module itself does not take inputs like these."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            module(*args, **kwargs)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(t.shape)) for t in _pytree.tree_leaves((args, kwargs)) if hasattr(t, "shape"))
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise ShapeError(f"{name!r} does not take inputs of shape {shapes} (samples first): {told[0][:200]}") from error
+
+
+@contextlib.contextmanager
+def _no_custom_functions() -> Iterator[None]:
+    """Refuse `torch.autograd.Function`s of the user's: export would drop their backward and follow their forward."""
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if cls.__module__.startswith("torch."):
+            return original.__func__(cls, *args, **kwargs)
+        raise UnsupportedOperationError(
+            f"torch.autograd.Function {cls.__name__!r} has a backward of its own, which torch.export drops. Use "
+            "engine='framework' for this network, or write it with detach: x + (f(x) - x).detach()"
+        )
+
+    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = original
+
+
+def _detach_without_grad(program: torch.export.ExportedProgram) -> None:
+    """Write `detach` at the results of regions under `torch.no_grad`: decomposing takes the regions away."""
+    for node in program.graph.nodes:
+        if "wrap_with_set_grad_enabled" not in str(node.target) or node.args[0] is not False:
+            continue
+        inner = getattr(program.graph_module, node.args[1].target)
+        end = next(n for n in inner.graph.nodes if n.op == "output")
+
+        def detached(value: Any, graph: Any = inner.graph, end: Any = end) -> Any:
+            with graph.inserting_before(end):
+                made = graph.call_function(torch.ops.aten.detach.default, (value,))
+            made.meta = dict(value.meta)
+            return made
+
+        end.args = torch.fx.map_arg(end.args, detached)
+        inner.recompile()
+
+
 def with_rules_only(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The functional program; operations without a rule are decomposed by torch, all others kept whole."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _detach_without_grad(program)
         program = program.run_decompositions({})
         missing = {n.target for n in program.graph.nodes if n.op == "call_function" and rule_for(n.target) is None}
         if missing:
@@ -75,16 +129,18 @@ def placed(
     if spec.kind is InputKind.PARAMETER:
         name = tied.get(spec.target, spec.target)
         return parameters[name] if name in parameters else _cast(program.state_dict[spec.target], dtype)
+    if spec.target in parameters:
+        return parameters[spec.target]
     table = program.constants if spec.target in program.constants else program.state_dict
     return _cast(table[spec.target], dtype)
 
 
 def constant(program: torch.export.ExportedProgram, target: str, dtype: Any) -> Any:
-    """A tensor that the graph itself holds."""
+    """A tensor that the graph itself holds, or a subgraph."""
     found = program.constants.get(target)
     if found is None:
         found = getattr(program.graph_module, target)
-    return _cast(found, dtype)
+    return _cast(found, dtype) if isinstance(found, torch.Tensor) else found
 
 
 def _cast(tensor: torch.Tensor, dtype: Any) -> jax.Array:
@@ -125,3 +181,20 @@ def paths_of(result: Any, count: int, kept: list[bool] | None = None) -> tuple[s
         words = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
         names.append(".".join(words if isinstance(result, dict) else ["output", *words]))
     return tuple(names) if len(names) == count else tuple(f"output.{i}" for i in range(count))
+
+
+def refuse_other_shapes(program: torch.export.ExportedProgram, inputs: Sequence[Any], name: str) -> None:
+    """Raises `ShapeError` where a program was exported for other sizes than these inputs have."""
+    given = iter(inputs)
+    for node in program.graph.nodes:
+        if node.op != "placeholder" or node.name not in program.graph_signature.user_inputs:
+            continue
+        own, spec = getattr(node.meta.get("val"), "shape", None), next(given, None)
+        if own is None or spec is None:
+            continue
+        wrong = [i for i, (a, b) in enumerate(zip(own, spec.shape, strict=False)) if isinstance(a, int) and a != b]
+        if wrong or len(own) != len(spec.shape):
+            raise ShapeError(
+                f"{name!r} was exported for {node.name!r} of shape {tuple(own)}, not {tuple(spec.shape)}; for any number of "
+                "samples export it with dynamic_shapes={0: torch.export.Dim('batch')} for each input"
+            )

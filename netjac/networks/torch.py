@@ -1,8 +1,8 @@
 """PyTorch modules and exported programs as networks.
 
 `torch.export` gives a functional ATen graph, which is run in JAX by our own table of rules. The user's module is put
-in eval mode for the export and back after it; parameters keep their dotted names and are read at every call; buffers
-enter as constants of the trace and are part of the signature's care: they are read at every trace.
+in eval mode for the export and back after it. Parameters and floating buffers keep their dotted names and are read at
+every call; other buffers are constants, and a change of one makes a new trace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch.utils import _pytree
 
 from netjac.errors import ModelLoadError, ShapeError
-from netjac.networks import exported
+from netjac.networks import exported, pt2_archive
 from netjac.networks.arrays import to_jax, to_numpy
 from netjac.networks.aten.interpreter import run
 from netjac.networks.network import Network, Parameters, PureFunction
@@ -61,7 +61,13 @@ class TorchNetwork(Network):
 
     @property
     def parameters(self) -> dict[str, jax.Array]:
-        return {name: to_jax(tensor) for name, tensor in self.named_parameters().items()}
+        """The parameters and, after them, the buffers, which follow the module's training as well."""
+        return {name: to_jax(tensor) for name, tensor in {**self.named_parameters(), **self.buffers()}.items()}
+
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """The floating buffers that `state_dict` has: running statistics and the like."""
+        kept = self.module.state_dict(keep_vars=True)
+        return {n: b for n, b in self.module.named_buffers() if n in kept and b.is_floating_point()}
 
     @property
     def trainable(self) -> frozenset[str]:
@@ -69,7 +75,15 @@ class TorchNetwork(Network):
 
     def signature(self) -> Hashable:
         shapes = tuple((name, tuple(t.shape), str(t.dtype)) for name, t in self.named_parameters().items())
-        buffers = tuple((name, id(t), t._version) for name, t in self.module.named_buffers())
+        kept = self.buffers()
+        buffers = tuple(
+            (
+                name,
+                tuple(t.shape),
+                None if name in kept or name.endswith("num_batches_tracked") else (id(t), t._version),
+            )
+            for name, t in self.module.named_buffers()
+        )
         tree = None if self._paths is None else str(self._paths)
         return repr(self.module), shapes, buffers, tree
 
@@ -221,6 +235,7 @@ class ExportedNetwork(TorchNetwork):
         return [str(name) for name in names][: max(arguments, len(names))]
 
     def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
+        exported.refuse_other_shapes(self._program, inputs, self._name)
         return self._interpreted(self._program)
 
     def layer_kinds(self) -> dict[str, str]:
@@ -249,7 +264,10 @@ def load_pt2(path: Path) -> ExportedNetwork:
             "torch.export.save(torch.export.export(model, args), path)"
         )
     try:
+        pt2_archive.inspect(path)
         program = torch.export.load(path)
+    except ModelLoadError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ModelLoadError(

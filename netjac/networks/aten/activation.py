@@ -102,7 +102,8 @@ def hardswish(x: Any) -> Any:
 
 @op("hardsigmoid")
 def hardsigmoid(x: Any) -> Any:
-    return hardtanh(x / 6 + 0.5, 0.0, 1.0)
+    inside = (x > -3) & (x < 3)
+    return jnp.where(inside, x / 6 + 0.5, jnp.where(x >= 3, 1.0, 0.0)).astype(x.dtype)
 
 
 @op("hardshrink")
@@ -126,7 +127,13 @@ def glu(x: Any, dim: int = -1) -> Any:
     return a * jax.nn.sigmoid(b)
 
 
-@op("softmax.int", "_softmax", "_safe_softmax")
+@op("_safe_softmax")
+def safe_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
+    nowhere = jnp.all(x == -jnp.inf, dim, keepdims=True)
+    return jnp.where(nowhere, 0, softmax(jnp.where(nowhere, 0, x), dim, dtype))
+
+
+@op("softmax.int", "_softmax")
 def softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     return jax.nn.softmax(_converted(x, dtype), dim)
 

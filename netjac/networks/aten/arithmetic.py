@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from netjac.networks.aten.registry import dtype_of, op
+from netjac.networks.aten.registry import DrawsError, dtype_of, op
 
 UNARY: dict[str, Any] = {
-    "abs": jnp.abs, "acos": jnp.arccos, "acosh": jnp.arccosh, "asin": jnp.arcsin, "asinh": jnp.arcsinh,
+    "abs": lambda x: jnp.sign(x) * x, "acos": jnp.arccos, "acosh": jnp.arccosh, "asin": jnp.arcsin, "asinh": jnp.arcsinh,
     "atan": jnp.arctan, "atanh": jnp.arctanh, "ceil": jnp.ceil, "cos": jnp.cos, "cosh": jnp.cosh, "erf": lax.erf,
     "erfc": lax.erfc, "erfinv": lax.erf_inv, "exp": jnp.exp, "exp2": jnp.exp2, "expm1": jnp.expm1, "floor": jnp.floor,
     "frac": lambda x: x - lax.stop_gradient(jnp.trunc(x)), "isnan": jnp.isnan, "isinf": jnp.isinf, "lgamma": lax.lgamma,
@@ -32,7 +32,7 @@ BINARY: dict[str, Any] = {
     "logical_or": jnp.logical_or, "logical_xor": jnp.logical_xor, "bitwise_and": jnp.bitwise_and,
     "bitwise_or": jnp.bitwise_or, "bitwise_xor": jnp.bitwise_xor, "remainder": jnp.remainder, "fmod": jnp.fmod,
     "floor_divide": jnp.floor_divide, "hypot": jnp.hypot, "copysign": jnp.copysign, "maximum": jnp.maximum,
-    "minimum": jnp.minimum, "fmax": jnp.fmax, "fmin": jnp.fmin, "xlogy": jax.scipy.special.xlogy,
+    "minimum": jnp.minimum,  "xlogy": jax.scipy.special.xlogy,
     "logaddexp": jnp.logaddexp, "logaddexp2": jnp.logaddexp2,
 }  # fmt: skip
 for _name in BINARY:
@@ -48,6 +48,17 @@ PYTHON: dict[str, Any] = {
     "sym_max": max, "sym_min": min, "sym_float": float, "sym_int": int, "sym_not": operator.not_, "sym_sqrt": math.sqrt,
 }  # fmt: skip
 """Arithmetic on sizes, which are plain numbers by the time a graph is interpreted."""
+
+
+@op("fmax")
+def fmax(a: Any, b: Any) -> Any:
+    """At a tie the first has all of the derivative, as in torch."""
+    return jnp.where((a >= b) | jnp.isnan(b), a, b)
+
+
+@op("fmin")
+def fmin(a: Any, b: Any) -> Any:
+    return jnp.where((a <= b) | jnp.isnan(b), a, b)
 
 
 @op("add.Tensor", "add.Scalar")
@@ -131,8 +142,20 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     return jnp.where(mask, jnp.asarray(value, x.dtype), x)
 
 
+@op("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
+def dropout(x: Any, p: float = 0.5, train: bool = False) -> Any:
+    if train and p > 0:
+        raise DrawsError
+    return x
+
+
+@op("native_dropout")
+def native_dropout(x: Any, p: float, train: bool | None) -> Any:
+    return dropout(x, p, train is not False), jnp.ones(x.shape, bool)
+
+
 @op("clone", "alias", "contiguous", "lift_fresh", "lift_fresh_copy", "_conj", "resolve_conj", "resolve_neg",
-    "positive", "dropout", "alpha_dropout", "feature_dropout", "_assert_tensor_metadata", "native_dropout")  # fmt: skip
+    "positive", "_assert_tensor_metadata")  # fmt: skip
 def unchanged(x: Any, *_args: Any, **_kwargs: Any) -> Any:
     return x
 

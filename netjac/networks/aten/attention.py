@@ -22,7 +22,7 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """softmax(QKᵀ·scale + mask) V over the last two axes; a boolean mask says where to look."""
+    """softmax(QKᵀ·scale + mask) V over the last two axes; a boolean mask says where to look, and who looks nowhere gets 0."""
     if enable_gqa:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = jnp.repeat(key, repeats, -3), jnp.repeat(value, repeats, -3)
@@ -33,7 +33,9 @@ def attention(
         scores = jnp.where(mask, scores, -jnp.inf)
     elif mask is not None:
         scores = scores + mask
-    return jax.nn.softmax(scores, -1) @ value
+    nowhere = jnp.all(scores == -jnp.inf, -1, keepdims=True)
+    weights = jax.nn.softmax(jnp.where(nowhere, 0, scores), -1)
+    return jnp.where(nowhere, 0, weights) @ value
 
 
 for _name in (

@@ -57,6 +57,9 @@ def index(x: Any, indices: Any) -> Any:
 
 @op("index_put", "_unsafe_index_put", "index_put_")
 def index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    if len(indices) == 1 and indices[0].dtype == bool and getattr(values, "size", 1) == 1 and not accumulate:
+        mask = indices[0].reshape(indices[0].shape + (1,) * (x.ndim - indices[0].ndim))
+        return jnp.where(mask, jnp.asarray(values, x.dtype).reshape(()), x)
     place = x.at[_indices(x, indices)]
     return place.add(values) if accumulate else place.set(values)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from netjac.errors import StochasticNetworkError, UnsupportedOperationError
 from netjac.networks.aten.arithmetic import PYTHON
-from netjac.networks.aten.registry import RULES
+from netjac.networks.aten.registry import RULES, DrawsError
 from netjac.points import mark
 
 RANDOM = (
@@ -64,7 +64,12 @@ def _call(node: Any, values: Mapping[Any, Any]) -> Any:
     if rule is None:
         raise refusal(node)
     args, kwargs = _filled(node.args, values), _filled(node.kwargs, values)
-    return rule(*args, **{name: value for name, value in kwargs.items() if name not in _PLACES})
+    try:
+        return rule(*args, **{name: value for name, value in kwargs.items() if name not in _PLACES})
+    except DrawsError:
+        raise refusal(node, draws=True) from None
+    except (TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
+        raise refusal(node, reason=str(error).strip().splitlines()[0][:200]) from error
 
 
 _PLACES = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking", "implicit", "copy"})
@@ -87,17 +92,17 @@ def operation(target: Any) -> str:
     return str(target) if hasattr(target, "_schema") else getattr(target, "__name__", str(target))
 
 
-def refusal(node: Any) -> Exception:
-    """The error for a node whose operation has no rule."""
+def refusal(node: Any, draws: bool = False, reason: str = "") -> Exception:
+    """The error for a node whose operation has no rule, draws random numbers, or is used in a way the rule does not take."""
     name, where = operation(node.target), innermost(node) or "the model itself"
-    if any(word in name for word in RANDOM):
+    if draws or any(word in name for word in RANDOM):
         return StochasticNetworkError(
             f"module {where!r} draws random numbers ({name}) even in eval mode, so the network has no single Jacobian. "
             "Pass training=self.training to functional dropout, or take it out"
         )
     return UnsupportedOperationError(
-        f"operation {name} in module {where!r} has no rule. Use engine='framework' for this network (torch's own autodiff), "
-        "or replace the operation"
+        f"operation {name} in module {where!r} {f'cannot be followed here ({reason})' if reason else 'has no rule'}. Use "
+        "engine='framework' for this network (torch's own autodiff), or replace the operation"
     )
 
 
@@ -127,11 +132,19 @@ def module_ends(graph: Any) -> dict[Any, list[str]]:
     ends: dict[Any, list[str]] = {}
     for call in sorted(calls, key=lambda name: -name.count(".")):
         own = set(calls[call])
-        leaving = [node for node in calls[call] if any(user not in own for user in node.users)]
-        tensors = [node for node in leaving if _is_tensor(node)]
-        if tensors:
-            ends.setdefault(tensors[-1], []).append(call.partition("@")[0])
+        leaving = [n for n in calls[call] if _is_tensor(n) and any(user not in own for user in n.users)]
+        path = call.partition("@")[0]
+        for node in leaving[-1:]:
+            parts = [n for n in leaving if _is_part(n) and _is_part(node) and n.args[0] is node.args[0]]
+            for part in parts or [node]:
+                place = part.args[1] if parts else 0
+                ends.setdefault(part, []).append(f"{path}.{place}" if place else path)
     return ends
+
+
+def _is_part(node: Any) -> bool:
+    """One of the several results of an operation."""
+    return getattr(node.target, "__name__", "") == "getitem"
 
 
 def _is_tensor(node: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 
 from netjac.networks.aten.registry import op
 
@@ -20,7 +21,12 @@ def matmul(a: Any, b: Any) -> Any:
     return a @ b
 
 
-@op("addmm", "addmv", "baddbmm", "addbmm")
+@op("addbmm")
+def addbmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    return beta * x + alpha * (a @ b).sum(0)
+
+
+@op("addmm", "addmv", "baddbmm")
 def addmm(x: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
     product = a @ b if alpha == 1 else alpha * (a @ b)
     return product + (x if beta == 1 else beta * x)
@@ -43,7 +49,10 @@ def bilinear(a: Any, b: Any, weight: Any, bias: Any = None) -> Any:
 
 
 @op("embedding")
-def embedding(weight: Any, indices: Any, *_: Any) -> Any:
+def embedding(weight: Any, indices: Any, padding: int = -1, *_: Any) -> Any:
+    """The row of `padding` is used but not learned: its derivative is 0, as in torch."""
+    if padding >= 0:
+        weight = weight.at[padding].set(lax.stop_gradient(weight[padding]))
     return jnp.take(weight, indices, axis=0, mode="clip")
 
 

@@ -11,6 +11,10 @@ from jax import lax
 from netjac.networks.aten.registry import listed, op
 
 
+class Indices:
+    """Stands for a pool's indices, which nothing here works out; whatever uses them is refused."""
+
+
 def _windows(rank: int, kernel: Any, stride: Any) -> tuple[list[int], list[int]]:
     sizes = listed(kernel, rank)
     return sizes, listed(stride, rank) if stride not in (None, [], ()) else sizes
@@ -106,13 +110,8 @@ for _rank in (1, 2, 3):
     op(f"adaptive_avg_pool{_rank}d", f"_adaptive_avg_pool{_rank}d")(
         lambda x, size, _r=_rank: _adaptive(_r, x, size, lambda part, axis: part.mean(axis, keepdims=True))
     )
-    op(f"adaptive_max_pool{_rank}d")(
-        lambda x, size, _r=_rank: (
-            _adaptive(_r, x, size, lambda part, axis: jnp.expand_dims(first_max(part, axis), axis)),
-            jnp.zeros((), jnp.int32),
-        )
-    )
-    op(f"max_pool{_rank}d_with_indices")(lambda *a, _r=_rank, **k: (_max_pool(_r, *a, **k), jnp.zeros((), jnp.int32)))
+    op(f"adaptive_max_pool{_rank}d")(lambda x, size, _r=_rank: (_adaptive_max(_r, x, size), Indices()))
+    op(f"max_pool{_rank}d_with_indices")(lambda *a, _r=_rank, **k: (_max_pool(_r, *a, **k), Indices()))
 
 
 def _adaptive(rank: int, x: Any, size: Any, reduce: Any) -> Any:
@@ -128,3 +127,16 @@ def _adaptive(rank: int, x: Any, size: Any, reduce: Any) -> Any:
             parts.append(reduce(lax.slice_in_dim(x, start, stop, axis=axis), axis))
         x = parts[0] if wanted == 1 else jnp.concatenate(parts, axis)
     return x
+
+
+def _adaptive_max(rank: int, x: Any, size: Any) -> Any:
+    """The maximum of each window whole, so that of equal entries the first in row-major order wins."""
+    places = x.shape[-rank:]
+    sizes = [n if wanted is None else wanted for n, wanted in zip(places, listed(size, rank), strict=True)]
+    cells = []
+    for cell in np.ndindex(*sizes):
+        part = x
+        for place, (i, n, wanted) in enumerate(zip(cell, places, sizes, strict=True)):
+            part = lax.slice_in_dim(part, i * n // wanted, -(-(i + 1) * n // wanted), axis=x.ndim - rank + place)
+        cells.append(first_max(part.reshape(*x.shape[:-rank], -1), -1))
+    return jnp.stack(cells, -1).reshape(*x.shape[:-rank], *sizes)

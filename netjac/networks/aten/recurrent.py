@@ -57,6 +57,8 @@ def _run(
     elif batch_first:
         x = jnp.swapaxes(x, 0, 1)
     directions, each = (2 if bidirectional else 1), (4 if has_biases else 2)
+    if len(parameters) != layers * directions * each:
+        raise NotImplementedError("a projected state, proj_size")
     lasts: list[list[Any]] = [[] for _ in states]
     for layer in range(layers):
         outputs = []

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from netjac.networks.aten.pooling import first_max
-from netjac.networks.aten.registry import axes_of, dtype_of, op
+from netjac.networks.aten.registry import axes_of, dtype_of, listed, op
 
 
 def _typed(x: Any, dtype: Any) -> Any:
@@ -42,7 +42,7 @@ def variance(x: Any, dim: Any = None, correction: Any = None, keepdim: bool = Fa
 
 @op("std.correction")
 def deviation(x: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
-    return jnp.sqrt(_variance(x, dim, correction, keepdim))
+    return _root(_variance(x, dim, correction, keepdim))
 
 
 @op("var", "var.dim")
@@ -54,7 +54,7 @@ def variance_by_flag(x: Any, dim: Any = None, unbiased: bool = True, keepdim: bo
 
 @op("std", "std.dim")
 def deviation_by_flag(x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Any:
-    return jnp.sqrt(variance_by_flag(x, dim, unbiased, keepdim))
+    return _root(variance_by_flag(x, dim, unbiased, keepdim))
 
 
 @op("var_mean.correction")
@@ -126,7 +126,20 @@ def logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
     return jax.nn.logsumexp(x, axes_of(dim, x.ndim), keepdims=keepdim)
 
 
-@op("linalg_vector_norm", "norm.ScalarOpt_dim", "norm.Scalar", "linalg_norm")
+@op("linalg_norm")
+def vector_or_matrix_norm(x: Any, order: Any = None, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    over = x.ndim if dim is None else len(listed(dim, 1))
+    if order is None or over == 1:
+        return norm(x, order, dim, keepdim, dtype)
+    raise NotImplementedError(f"the matrix norm {order!r}")
+
+
+def _root(power: Any) -> Any:
+    """√power, with derivative 0 at 0, as in torch."""
+    return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), jnp.zeros_like(power))
+
+
+@op("linalg_vector_norm", "norm.ScalarOpt_dim", "norm.Scalar")
 def norm(x: Any, order: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """A vector norm; at the origin the derivative is 0, as in torch."""
     axes = axes_of(dim, x.ndim)
@@ -142,9 +155,9 @@ def norm(x: Any, order: Any = 2, dim: Any = None, keepdim: bool = False, dtype: 
         return jnp.sum(x != 0, axes, keepdims=keepdim).astype(x.dtype)
     powers = jnp.square(x) if order == 2 else jnp.abs(x) ** order
     power = jnp.sum(powers, axes, keepdims=keepdim)
-    safe = jnp.where(power > 0, power, 1)
-    root = jnp.sqrt(safe) if order == 2 else safe ** (1 / order)
-    return jnp.where(power > 0, root, jnp.zeros_like(power))
+    if order == 2:
+        return _root(power)
+    return jnp.where(power > 0, jnp.where(power > 0, power, 1) ** (1 / order), jnp.zeros_like(power))
 
 
 @op("topk")

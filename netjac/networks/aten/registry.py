@@ -8,6 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+
+class DrawsError(Exception):
+    """A rule was asked to draw random numbers; the interpreter says so of the module."""
+
+
 RULES: dict[str, Callable[..., Any]] = {}
 Rule = Callable[..., Any]
 

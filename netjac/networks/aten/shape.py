@@ -223,10 +223,11 @@ def col2im(x: Any, size: Any, kernel: Any, dilation: Any, padding: Any, stride: 
 
 @op("_to_copy", "to.dtype", "to.dtype_layout", "type_as")
 def cast(x: Any, dtype: Any = None, **_: Any) -> Any:
-    """Between floating dtypes the value stays in the dtype of the computation; see the interpreter."""
+    """Between float32 and float64 a value stays in the dtype of the computation; to and from half it is rounded."""
     if dtype is None:
         return x
     target = x.dtype if hasattr(dtype, "shape") else dtype_of(dtype)
+    half = jnp.finfo(target).bits == 16 if jnp.issubdtype(target, jnp.floating) else False
     if jnp.issubdtype(x.dtype, jnp.floating) and jnp.issubdtype(target, jnp.floating):
-        return x
+        return x.astype(target) if half or jnp.finfo(x.dtype).bits == 16 else x
     return x.astype(jnp.result_type(float) if jnp.issubdtype(target, jnp.floating) else target)

@@ -1,0 +1,122 @@
+"""Reading a network's input from a file. Nothing in a file is ever executed: pickles are refused."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from netjac.errors import MissingExtraError, ShapeError
+
+Data = np.ndarray | dict[str, np.ndarray]
+ENDINGS = ".npy, .npz, .csv or .parquet"
+
+
+def read(path: str | Path) -> Data:
+    """The numbers in a file: an array, or for an `.npz` of several arrays a dict of them by name.
+
+    `.csv` (a first line of names is skipped) and `.parquet` give (rows, columns) in float64, one sample a row.
+
+    Raises `ShapeError` when the file is missing, of another kind, damaged, or holds anything but numbers, and
+    `MissingExtraError` for `.parquet` without pandas.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise ShapeError(f"the data file {str(path)!r} {kind}; give the path of a {ENDINGS} file")
+    readers = {".npy": _npy, ".npz": _npz, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix.lower() not in readers:
+        raise ShapeError(f"{str(path)!r} is of no kind that netjac reads; give a {ENDINGS} file (np.save makes one)")
+    return readers[path.suffix.lower()](path)
+
+
+def _npy(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise _refused(path, error) from error
+    return _numeric(path, path.name, array)
+
+
+def _npz(path: Path) -> Data:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: _numeric(path, name, archive[name]) for name in archive.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        if isinstance(error, ShapeError):
+            raise
+        raise _refused(path, error) from error
+    if not arrays:
+        raise ShapeError(f"{str(path)!r} holds no arrays; save them with np.savez(path, name=array)")
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _refused(path: Path, error: Exception) -> ShapeError:
+    # NumPy takes every file that is none of its own for a pickle; a true one begins with its protocol.
+    if "Object arrays" in str(error) or path.read_bytes()[:1] == b"\x80":
+        return ShapeError(
+            f"{str(path)!r} holds Python objects (a pickle), which can run any code and are not opened; save an array "
+            "of numbers with np.save or np.savez"
+        )
+    return ShapeError(f"{str(path)!r} is damaged or is no {path.suffix} file; save it again with NumPy")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def _csv(path: Path) -> np.ndarray:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(c.strip() for c in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ShapeError(f"{str(path)!r} is no text of comma-separated numbers ({_short(error)})") from error
+    if rows and not any(_is_number(cell) for cell in rows[0][1]):
+        rows = rows[1:]
+    if not rows:
+        raise ShapeError(f"{str(path)!r} holds no rows of numbers; write one sample a line, its numbers with commas")
+    width = len(rows[0][1])
+    table = np.empty((len(rows), width))
+    for place, (number, row) in enumerate(rows):
+        if len(row) != width:
+            raise ShapeError(f"line {number} of {str(path)!r} has {len(row)} numbers and the first has {width}; fix it")
+        for column, cell in enumerate(row):
+            if not _is_number(cell):
+                raise ShapeError(
+                    f"line {number}, column {column + 1} of {str(path)!r} is {cell!r}, no number; replace or drop it"
+                )
+            table[place, column] = float(cell)
+    return table
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _parquet(path: Path) -> np.ndarray:
+    try:
+        import pandas
+    except ImportError:
+        raise MissingExtraError.of("pandas", "tables", f"reading {str(path)!r}") from None
+    try:
+        frame = pandas.read_parquet(path)
+    except ImportError:
+        raise MissingExtraError.of("pyarrow", "tables", f"reading {str(path)!r}") from None
+    except (ValueError, OSError) as error:
+        raise ShapeError(f"{str(path)!r} is damaged or is no parquet file ({_short(error)})") from error
+    words = [str(name) for name, kind in frame.dtypes.items() if not pandas.api.types.is_numeric_dtype(kind)]
+    if words:
+        raise ShapeError(f"columns {', '.join(words[:5])} of {str(path)!r} hold no numbers; encode or drop them")
+    return frame.to_numpy(np.float64, na_value=np.nan)
+
+
+def _numeric(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise ShapeError(f"{name!r} of {str(path)!r} holds {array.dtype}, no real numbers; convert it first")
+    return array

@@ -1,0 +1,1 @@
+"""What a person reads: Jacobians in words, in pictures, in the terminal."""

@@ -1,0 +1,82 @@
+import io
+
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import pytest
+from rich.console import Console
+
+import netjac as nj
+from netjac.report.plots import as_images, plot_jacobian
+from netjac.report.terminal import show, shrunk
+
+W = np.random.default_rng(0).standard_normal((64, 3))
+IMAGES = nj.network(lambda x: jnp.tanh(x.reshape(x.shape[0], -1) @ W), batched=True)
+ROWS = nj.network(lambda x: jnp.tanh(x @ W[:9]), batched=True)
+
+
+def printed(matrix, **options):
+    file = io.StringIO()
+    show(matrix, Console(file=file, width=80, **options))
+    return file.getvalue()
+
+
+def test_a_heat_map_is_of_the_sample_asked_for_and_centred_at_zero():
+    J = nj.jacobian(ROWS, np.random.default_rng(1).standard_normal((4, 9)))
+    figure = plot_jacobian(J, sample=2)
+    image = figure.axes[0].images[0]
+    assert np.allclose(image.get_array(), J.matrix()[2])
+    assert image.norm.vmin == -image.norm.vmax == -np.abs(J.matrix()[2]).max()
+    assert "sample 2" in figure.axes[0].get_title()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (1, 8, 8)])
+def test_an_image_shaped_input_gives_one_map_for_each_output(shape):
+    J = nj.jacobian(IMAGES, np.full((2, *shape), 0.1))
+    figure = J.plot(sample=1)
+    maps = [axes.images[0].get_array() for axes in figure.axes if axes.images][:3]
+    assert [m.shape for m in maps] == [(8, 8)] * 3
+    assert np.allclose(maps[2], J.matrix()[1, 2].reshape(8, 8))
+
+
+def test_colours_of_an_image_are_added_up():
+    matrix = np.arange(2 * 5 * 5 * 3.0).reshape(2, -1)
+    assert np.allclose(as_images(matrix, (5, 5, 3)), matrix.reshape(2, 5, 5, 3).sum(-1))
+    assert as_images(matrix, (75,)) is None
+
+
+def test_the_figure_is_saved_and_pyplot_is_left_alone(tmp_path):
+    before = matplotlib.get_backend()
+    J = nj.jacobian(ROWS, np.zeros((1, 9)))
+    plot_jacobian(J, path=tmp_path / "j.png")
+    assert (tmp_path / "j.png").read_bytes()[:4] == b"\x89PNG"
+    assert matplotlib.get_backend() == before
+
+
+def test_a_sample_that_is_not_there_is_refused():
+    with pytest.raises(nj.ShapeError, match="numbered 0 to 1"):
+        plot_jacobian(nj.jacobian(ROWS, np.zeros((2, 9))), sample=2)
+
+
+def test_the_terminals_picture_keeps_the_strongest_entry_of_a_block():
+    matrix = np.zeros((100, 300))
+    matrix[51, 149] = -7
+    small = shrunk(matrix, 10, 30)
+    assert small.shape == (10, 30)
+    assert small.min() == -7
+    assert np.count_nonzero(small) == 1
+
+
+def test_without_a_terminal_the_picture_has_no_escape_codes():
+    told = printed(np.array([[1.0, -1.0, 0.0]]))
+    assert told.splitlines()[0] == "██≡≡  "
+    assert "\x1b" not in told
+    assert "±1" in told
+
+
+def test_on_a_terminal_two_rows_share_a_line_in_colour():
+    told = printed(np.array([[1.0, 0.0], [0.0, -1.0]]), force_terminal=True, color_system="truecolor")
+    first = told.splitlines()[0]
+    assert first.count("▀") == 2
+    assert "38;2;178;24;43" in first
+    assert "48;2;33;102;172" in first
