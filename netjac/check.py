@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from html import escape
-from math import ceil, prod
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from netjac.comparison import Entries, Pull, Where, against_columns, against_products, against_rows, sweeps
 from netjac.differences import Differences
 from netjac.errors import ShapeError
-from netjac.jacobian import Asked, jacobian
+from netjac.jacobian import Asked, Names, jacobian
+from netjac.memory import budget
 from netjac.networks.arrays import to_numpy
 from netjac.operator import Jacobian
 from netjac.precision import precise
-from netjac.vectors import Sides
 
-ROWS = 8
-COLUMNS = 4
 # Of the framework's own derivative, and of differences, by the precision of J.
-TOLERANCES = {"float64": (1e-9, 1e-6), "float32": (2e-5, 1e-3), "float16": (2e-2, 2e-2), "bfloat16": (2e-2, 2e-2)}
-# A sample whose Jacobian is this much smaller than the largest is compared at this scale.
-LEAST_SCALE = 1e-3
-
-Where = tuple[int, ...] | None
+TOLERANCES = {"float64": (1e-10, 1e-6), "float32": (2e-5, 1e-4), "float16": (2e-2, 2e-2), "bfloat16": (2e-2, 2e-2)}
+# The share of the memory budget that a dense J in float64 may take; a larger one is checked by sweeps.
+DENSE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Check:
     """How far a Jacobian is from two oracles, relative to the norm of what was compared of a sample.
 
-    `framework_error` is of randomly drawn rows against the reverse mode named by `framework`, `difference_error` of
-    randomly drawn columns against central differences; `…_where` is the index into J of the entry farthest off. `kinks`
-    counts the entries, among the `entries` compared with differences, at which the network has no single slope.
+    `framework_error` is of rows and of products against the reverse mode named by `framework`, `difference_error` of
+    randomly drawn columns against central differences; `…_where` is the index into J of the entry farthest off (None
+    where that was a product within the tolerance). `kinks` counts the entries, among the `entries` compared with
+    differences, at which the network has no single slope; they do not count as failures there.
     """
 
     passed: bool
@@ -84,21 +79,23 @@ def check(
     model: Any,
     x: Any,
     *,
-    wrt: str = "input",
-    of: str = "output",
+    wrt: Names = "input",
+    of: Names = "output",
     samples: int = 64,
     seed: int = 0,
     tolerance: float | None = None,
+    **options: Any,
 ) -> Check:
-    """Compute `netjac.jacobian(model, x, wrt=wrt, of=of)` and compare it with two oracles.
+    """Compute `netjac.jacobian(model, x, wrt=wrt, of=of, **options)` and compare it with two oracles.
 
-    Rows drawn at random are compared with the framework's own reverse mode (layers: with JAX's, on the traced network),
-    columns drawn at random, of about `samples` entries in all, with central differences in float64. `tolerance` replaces
-    both default tolerances, which follow from the dtype of J.
+    Rows drawn at random, and products of all rows with random signs, are compared with the framework's own reverse mode
+    (layers: with JAX's, on the traced network); columns drawn at random, of about `samples` entries in all, with central
+    differences in float64. `tolerance` replaces both default tolerances, which follow from the dtype of J. A Jacobian
+    that would take too much memory is checked by its sweeps.
 
     Raises `ShapeError` when `wrt` and `of` name more than one Jacobian, and whatever `netjac.jacobian` raises.
     """
-    J = jacobian(model, x, wrt=wrt, of=of)
+    J = jacobian(model, x, wrt=wrt, of=of, **options)
     if not isinstance(J, Jacobian):
         inner = next(iter(J.values()))
         asked = f"wrt= one of {_listed(inner)}" if isinstance(inner, dict) else ""
@@ -115,146 +112,66 @@ def check_jacobian(
     J: Jacobian, context: Asked | None, *, samples: int = 64, seed: int = 0, tolerance: float | None = None
 ) -> Check:
     """Compare J, computed if need be, with the oracles at the point where it was asked for. See `check`."""
-    if context is None:
-        raise ShapeError(
-            "this Jacobian is the framework's own and has nothing to be checked against; ask for engine='auto' and "
-            "check that one"
-        )
-    sides = J._sides
-    program, of = context.point.traced.program, context.request.at(context.point).of[0]
-    if (*sides.lead, *sides.out) != program.shape(of):
-        raise ShapeError(
-            f"these are {sides.batch or 1} of {context.point.samples} samples; check the Jacobian of all of them, or "
-            "ask netjac.check with the samples that are wanted"
-        )
+    context = _whole(J, context)
     draw = np.random.default_rng(seed)
-    with precise(J.dtype == np.float64):
-        matrices = np.asarray(J.to_numpy()).astype(np.float64).reshape((*sides.lead, sides.m, sides.n))
+    own = Entries.of(J, sweeps(context), int(DENSE_SHARE * budget(context.options.memory)))
     oracle, pull = _reverse_mode(context)
-    framework = _against_rows(matrices, sides, pull, draw)
-    differences = Differences(context.point, context.request.of[0], context.request.wrt[0], sides)
-    own, by_difference = TOLERANCES[J.dtype.name]
-    if differences.dtype != np.float64:
-        by_difference = max(by_difference, TOLERANCES["float16"][1])
-    limits = (tolerance, tolerance) if tolerance is not None else (own, by_difference)
-    far, where, entries, kinks = _against_columns(matrices, sides, differences, samples, draw, limits[1])
-    passed = framework[0] <= limits[0] and far <= limits[1]
+    differences = Differences(context.point, context.request.of[0], context.request.wrt[0], J._sides)
+    limits = (tolerance, tolerance) if tolerance is not None else _tolerances(J.dtype.name, differences.dtype.name)
+    by_rows = against_rows(own, pull, draw)
+    by_products = against_products(own, pull, draw, limits[0])
+    error, where = max(by_rows, by_products, key=lambda found: found[0])
+    far, far_where, entries, kinks = against_columns(own, differences, samples, draw, limits[1])
     return Check(
-        passed,
+        error <= limits[0] and far <= limits[1],
         oracle,
-        framework[0],
-        _index(framework[1], sides),
+        error,
+        own.index(where),
         limits[0],
         far,
-        _index(where, sides),
+        own.index(far_where),
         limits[1],
         entries,
         kinks,
     )
 
 
-def _reverse_mode(context: Asked) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+def _whole(J: Jacobian, context: Asked | None) -> Asked:
+    """The request that J answers, all of it. Raises `ShapeError`."""
+    if context is None:
+        raise ShapeError(
+            "this Jacobian is the framework's own and has nothing to be checked against; ask for engine='auto' and "
+            "check that one"
+        )
+    program, of = context.point.traced.program, context.request.at(context.point).of[0]
+    if (*J._sides.lead, *J._sides.out) != program.shape(of):
+        raise ShapeError(
+            f"these are {J.batch or 1} of {context.point.samples} samples; check the Jacobian of all of them, or "
+            "ask netjac.check with the samples that are wanted"
+        )
+    return context
+
+
+def _tolerances(dtype: str, differences: str) -> tuple[float, float]:
+    own, by_difference = TOLERANCES[dtype]
+    return own, by_difference if differences == "float64" else max(by_difference, TOLERANCES["float16"][1])
+
+
+def _reverse_mode(context: Asked) -> tuple[str, Pull]:
     """The oracle's name, and uᵀJ by it for a cotangent of the shape of `of`."""
     point, of, wrt = context.point, context.request.of[0], context.request.wrt[0]
     network, traced = point.network, point.traced
     outputs = list(traced.outputs)
-    ours = wrt in traced.inputs or wrt in traced.trainable
-    if of in outputs and ours:
-        inputs = [to_numpy(value) for value in point.given]
+    if of not in outputs or not (wrt in traced.inputs or wrt in traced.trainable):
+        sweep = sweeps(context)
+        return "reverse mode of jax, on the traced network", lambda u: sweep("pull", u)
+    inputs = [to_numpy(value) for value in point.given]
 
-        def pull(u: np.ndarray) -> np.ndarray:
-            seeds = [u if name == of else None for name in outputs]
-            with precise(point.wide):
-                by_input, by_parameter = network.pull_back(inputs, seeds)
-            found = by_input[point.names.index(wrt)] if wrt in traced.inputs else by_parameter[wrt]
-            return np.asarray(found).astype(np.float64)
-
-        return f"reverse mode of {network.framework}", pull
-
-    def sweep(u: np.ndarray) -> np.ndarray:
+    def pull(u: np.ndarray) -> np.ndarray:
+        seeds = [u if name == of else None for name in outputs]
         with precise(point.wide):
-            return np.asarray(context.sweep((0, 0), "pull", jnp.asarray(u)[None])[0]).astype(np.float64)
+            by_input, by_parameter = network.pull_back(inputs, seeds)
+        found = by_input[point.names.index(wrt)] if wrt in traced.inputs else by_parameter[wrt]
+        return np.asarray(found).astype(np.float64)
 
-    return "reverse mode of jax, on the traced network", sweep
-
-
-def _against_rows(
-    matrices: np.ndarray, sides: Sides, pull: Callable[[np.ndarray], np.ndarray], draw: np.random.Generator
-) -> tuple[float, Where]:
-    """The largest relative error of some rows, and its place (batch?, i, j)."""
-    together = sides.batch is not None and not sides.shared
-    lead = sides.lead if together else ()
-    # Where a row of every sample comes from one sweep, rows are numbered within a sample; else over all samples.
-    rows = matrices if together else matrices.reshape((-1, sides.n))
-    count = rows.shape[-2]
-    chosen = np.sort(draw.choice(count, min(count, ROWS), replace=False)) if rows.size else np.zeros(0, int)
-    expected = np.zeros((*lead, len(chosen), sides.n))
-    for k, i in enumerate(chosen):
-        seed = np.zeros((*lead, count), sides.dtype)
-        seed[..., i] = 1
-        expected[..., k, :] = pull(seed.reshape((*sides.lead, *sides.out))).reshape((*lead, sides.n))
-    found = rows[..., chosen, :]
-    error = _relative(np.abs(found - expected), _scale(found, expected))
-    largest, where = _largest(error)
-    if where is None:
-        return largest, None
-    *before, k, j = where
-    row = (*before, int(chosen[k])) if together else np.unravel_index(chosen[k], matrices.shape[:-1])
-    return largest, (*(int(r) for r in row), j)
-
-
-def _against_columns(
-    matrices: np.ndarray, sides: Sides, differences: Differences, samples: int, draw: np.random.Generator, limit: float
-) -> tuple[float, Where, int, int]:
-    """The largest relative error of some columns, its place, how many entries were compared, how many lie at a kink."""
-    if not matrices.size:
-        return 0.0, None, 0, 0
-    together = sides.batch is not None and not sides.shared
-    count = min(sides.n, max(COLUMNS, ceil(samples / (sides.m * prod(sides.lead)))))
-    shape = sides.lead if together else ()
-    drawn = [draw.choice(sides.n, count, replace=False) for _ in range(prod(shape))]
-    entries = np.moveaxis(np.array(drawn).reshape((*shape, count)), -1, 0)
-    index = entries.T[:, None, :] if together else entries
-    found = np.take_along_axis(matrices, index, -1) if together else matrices[..., index]
-    slopes = [differences.along(j) for j in entries]
-    scale = _scale(found, np.stack([s.central for s in slopes], -1))
-    errors, kinks = np.zeros_like(found), np.zeros(found.shape, bool)
-    for k, s in enumerate(slopes):
-        column = found[..., k]
-        slack = np.broadcast_to(limit * scale[..., 0], column.shape)
-        kinks[..., k] = s.kinks(column, slack)
-        errors[..., k] = s.error(column)
-    largest, where = _largest(np.where(kinks, 0, _relative(errors, scale)))
-    if where is None:
-        return largest, None, found.size, int(kinks.sum())
-    *before, k = where
-    j = entries[k, before[0]] if together else entries[k]
-    return largest, (*before, int(j)), found.size, int(kinks.sum())
-
-
-def _scale(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """For each sample, the norm of what is compared: (batch?, 1, 1)."""
-    finite = np.where(np.isfinite(found), found, 0), np.where(np.isfinite(expected), expected, 0)
-    norms = np.maximum(*(np.sqrt(np.sum(np.square(a), axis=(-2, -1), keepdims=True)) for a in finite))
-    floor = LEAST_SCALE * norms.max(initial=0)
-    return np.maximum(norms, floor) if floor else np.ones_like(norms)
-
-
-def _relative(error: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(error), np.inf, error / scale)
-
-
-def _largest(error: np.ndarray) -> tuple[float, Where]:
-    if not error.size:
-        return 0.0, None
-    where = np.unravel_index(int(error.argmax()), error.shape)
-    return float(error[where]), tuple(int(i) for i in where)
-
-
-def _index(where: Where, sides: Sides) -> Where:
-    """(batch?, i, j) as an index into an array of the shape of J."""
-    if where is None:
-        return None
-    *before, i, j = where
-    inside = (*np.unravel_index(i, sides.out), *np.unravel_index(j, sides.inn))
-    return (*before, *(int(k) for k in inside))
+    return f"reverse mode of {network.framework}", pull

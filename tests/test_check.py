@@ -8,6 +8,8 @@ import netjac as nj
 W = np.random.default_rng(1).standard_normal((6, 5))
 V = np.random.default_rng(2).standard_normal((5, 3))
 X = np.random.default_rng(3).standard_normal((4, 6))
+TALL = np.random.default_rng(4).standard_normal((400, 7))
+WIDE = np.random.default_rng(5).standard_normal((300, 200)) / 20
 
 
 def smooth(x):
@@ -77,10 +79,38 @@ def test_a_relu_at_zero_is_a_kink_and_no_failure():
     assert found.passed
 
 
-def test_a_slope_outside_a_kink_fails():
+def test_a_wrong_slope_at_a_kink_is_left_to_the_framework():
     found = spoiled(nj.jacobian(lambda x: jnp.maximum(x, 0), np.array([0.0, 1.0])), (0, 0), 0.0, 1.5).check()
     assert not found.passed
-    assert found.difference_where == (0, 0)
+    assert found.framework_where == (0, 0)
+    assert (found.kinks, found.difference_error < 1e-9) == (1, True)
+
+
+def test_several_kinks_at_once_are_kinks_even_where_no_slope_lies_between():
+    """With relu′(0) = 0 on both sides J = −3, and the slopes to the left and to the right are −1 and −2."""
+    found = nj.check(lambda x: jnp.maximum(x, 0) - 2 * jnp.maximum(-x, 0) - 3 * x, np.array([0.0, 2.0]))
+    assert (found.passed, found.kinks) == (True, 1)
+
+
+def test_one_wrong_entry_among_many_is_found_by_the_products():
+    J = nj.jacobian(lambda x: jnp.tanh(TALL @ x), np.linspace(-1, 1, 7))
+    assert J.check().passed
+    wrong = spoiled(J, (317, 4), 1.001).check()
+    assert not wrong.passed
+    assert wrong.framework_where == (317, 4)
+
+
+def test_a_jacobian_too_large_for_memory_is_checked_by_sweeps():
+    wide = nj.network(lambda x: jnp.tanh(x @ WIDE), batched=True)
+    J = nj.jacobian(wide, np.random.default_rng(4).standard_normal((3, 300)), memory="1MiB")
+    found = J.check()
+    assert found.passed
+    assert found.difference_error < 1e-8
+    assert J._dense is None
+    wrong = nj.jacobian(wide, np.ones((3, 300)), memory="1MiB")
+    right = wrong._context.sweep
+    wrong._context.sweep = lambda pair, direction, block: right(pair, direction, block) * 1.001
+    assert not wrong.check().passed
 
 
 def test_a_tie_in_a_maximum_is_a_kink():

@@ -96,6 +96,8 @@ def computing_in(model: Any, dtype: str) -> Iterator[None]:
     layers = [x for x in model._flatten_layers() if x.compute_dtype in FLOATING and x.quantization_mode is None]
     tensors = [tensor for graph in graphs_of(model) for tensor in graph._inputs if tensor.dtype in FLOATING]
     tensors += [variable for variable in model.variables if variable._dtype in FLOATING]
+    # A sequential model casts its inputs to the dtype of its input layer.
+    tensors += [x for x in layers if isinstance(x, keras.layers.InputLayer) and x._dtype in FLOATING]
     changes: list[Change] = []
     if any(layer.variable_dtype != dtype for layer in layers) or any(tensor._dtype != dtype for tensor in tensors):
         policy = keras.DTypePolicy(dtype)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from netjac.errors import StochasticNetworkError, UnsupportedOperationError
+from netjac.errors import NetjacError, StochasticNetworkError, UnsupportedOperationError
 from netjac.networks import exported
 from netjac.networks.arrays import to_numpy
 from netjac.networks.aten.interpreter import operation, rule_for, run
@@ -75,7 +75,7 @@ class KerasTorchNetwork(KerasNetwork):
         self._refusals = []
         try:
             program = exported.with_rules_only(exported.export(module, (tensors,), {}, self.name))
-        except UnsupportedOperationError:
+        except NetjacError:
             if self._refusals:
                 raise self._refusals[0] from None
             raise
@@ -177,7 +177,7 @@ class _Module(torch.nn.Module):
 class _Draws(TorchDispatchMode):
     """Notices random numbers; torch's dropout draws them without asking Keras's generators."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if _draws(func, args, kwargs or {}):
             note_draw()
         return func(*args, **(kwargs or {}))

@@ -47,9 +47,7 @@ class TensorFlowNetwork(Network):
         self._structure: Any = None
         self._outputs: tuple[str, ...] = ()
         self._concretes: dict[Hashable, Any] = {}
-        self._pulls: dict[Hashable, Any] = {}
         self._latest: Any = None
-        self.conversions = 0
 
     @property
     def name(self) -> str:
@@ -94,7 +92,6 @@ class TensorFlowNetwork(Network):
             lambda node: node.rpartition("/")[0] or self.name,
             None if dtype == own else (own, dtype),
         )
-        self.conversions += 1
 
         def function(values: Mapping[str, Array], arrays: tuple[Array, ...]) -> tuple[Array, ...]:
             outputs = map(jnp.asarray, conversion({keys[name]: value for name, value in values.items()}, arrays))

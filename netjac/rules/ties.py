@@ -203,8 +203,7 @@ def scatter(program: Program, eqn: Equation, operand: int, _result: int) -> Pair
 
 @ties("cholesky", "lu", "qr", "householder_product", "eigh", "svd", "triangular_solve", "tridiagonal_solve")
 def linear_algebra(program: Program, eqn: Equation, operand: int, result: int) -> Pairs:
-    batch = min(_rank(program, eqn, operand), len(program.shape(eqn.results[result]))) - 2
-    same = program.shape(eqn.operands[operand])[: max(batch, 0)]
+    same = program.shape(eqn.operands[operand])[: max(_rank(program, eqn, operand) - 2, 0)]
     return [(a, a) for a, size in enumerate(same) if program.shape(eqn.results[result])[a : a + 1] == (size,)]
 
 
