@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from netjac.errors import ShapeError
+from netjac.errors import ShapeError, UnknownNameError
 from netjac.linear_algebra import working
 from netjac.report.words import names_of
 
@@ -19,27 +19,51 @@ if TYPE_CHECKING:
 
     from netjac.operator import Jacobian
 
+# Blue to red through white: told apart by the colour-blind too.
 COLOURS = "RdBu_r"
+KINDS = ("matrix", "images")
 MOST_MAPS = 20
 LEAST_IMAGE = 4
 
 
-def plot_jacobian(J: Jacobian, sample: int = 0, path: str | Path | None = None) -> Figure:
+def plot_jacobian(J: Jacobian, sample: int = 0, kind: str | None = None, path: str | Path | None = None) -> Figure:
     """One sample's Jacobian: a heat map of its m × n matrix, or, by an image, one map of the image for each output.
 
-    Images are inputs of shape (h, w), (h, w, 1 or 3) or (1 or 3, h, w); colours are added up. With `path` the figure is
-    saved there too. Raises `ShapeError` where there is no such sample or no entry to show.
+    `kind`: "matrix", "images", or None (images where the input is one and there are few outputs). Images are inputs of
+    shape (h, w), (h, w, 1 or 3) or (1 or 3, h, w); colours are added up. With `path` the figure is saved there too, in
+    the format of its ending.
+
+    Raises `ShapeError` where there is no such sample, no entry to show, or no image; `UnknownNameError` for another kind.
     """
-    matrix = _matrix_of(J, sample)
-    maps = as_images(matrix, J.in_shape)
-    title = _title(J, sample)
-    figure = heat_map(matrix, title) if maps is None or len(maps) > MOST_MAPS else image_maps(maps, title)
+    if kind not in (None, *KINDS):
+        raise UnknownNameError.of("kind of plot", str(kind), KINDS)
+    matrix = matrix_of(J, sample)
+    maps = None if kind == "matrix" else as_images(matrix, J.in_shape)
+    if kind == "images" and maps is None:
+        raise ShapeError(f"an input of shape {J.in_shape} is no image; leave kind out, or give 'matrix'")
+    names = names_of(J)
+    of, wrt = ("out", "in") if names is None else names[:2]
+    title = f"∂{of}/∂{wrt}" + ("" if names is None else f" of {names[2]}")
+    title += "" if J.batch is None else f", sample {sample}"
+    if maps is None or (kind is None and len(maps) > MOST_MAPS):
+        figure = heat_map(matrix, title, of, wrt)
+    else:
+        figure = image_maps(maps, title, [f"{of} {i}" for i in range(len(maps))])
     if path is not None:
-        figure.savefig(path, dpi=150)
+        save(figure, path)
     return figure
 
 
-def _matrix_of(J: Jacobian, sample: int) -> np.ndarray:
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure to a file. Raises `ShapeError` for a format that matplotlib does not know."""
+    known = figure.canvas.get_supported_filetypes()
+    ending = Path(path).suffix.lstrip(".").lower()
+    if ending not in known:
+        raise ShapeError(f"{str(path)!r} has no ending of a picture; give one of {', '.join(sorted(known))}")
+    figure.savefig(path, dpi=150)
+
+
+def matrix_of(J: Jacobian, sample: int) -> np.ndarray:
     count = 1 if J.batch is None else J.batch
     if not -count <= sample < count:
         raise ShapeError(f"there is no sample {sample}: this Jacobian has {count}, numbered 0 to {count - 1}")
@@ -47,12 +71,6 @@ def _matrix_of(J: Jacobian, sample: int) -> np.ndarray:
         raise ShapeError(f"a Jacobian of shape {J.shape} has no entries to show")
     matrices = working(J._matrix())
     return matrices if J.batch is None else matrices[sample]
-
-
-def _title(J: Jacobian, sample: int) -> str:
-    names = names_of(J)
-    what = "∂out/∂in" if names is None else f"∂{names[0]}/∂{names[1]} of {names[2]}"
-    return what if J.batch is None else f"{what}, sample {sample}"
 
 
 def as_images(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -65,22 +83,21 @@ def as_images(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     return shaped if shaped.ndim == 3 and min(shaped.shape[1:]) >= LEAST_IMAGE else None
 
 
-def heat_map(matrix: np.ndarray, title: str) -> Figure:
+def heat_map(matrix: np.ndarray, title: str, of: str = "output", wrt: str = "input") -> Figure:
     """The matrix as it is written: outputs downwards, inputs to the right."""
     height = min(8.0, max(2.4, 1.4 + 8 * matrix.shape[0] / max(matrix.shape[1], 1)))
     figure = new_figure(9, height)
     axes = figure.subplots()
     image = signed(axes, matrix, largest(matrix), aspect="auto")
-    axes.set(title=title, xlabel="input", ylabel="output")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(integer=True)
-    if matrix.shape[0] <= MOST_MAPS:
-        axes.set_yticks(range(matrix.shape[0]))
-    figure.colorbar(image, ax=axes, label="∂out/∂in")
+    axes.set(title=title, xlabel=f"entry of {wrt}", ylabel=f"entry of {of}")
+    for axis, size in ((axes.xaxis, matrix.shape[1]), (axes.yaxis, matrix.shape[0])):
+        if size <= MOST_MAPS:
+            axis.set_ticks(range(size))
+    figure.colorbar(image, ax=axes, label=f"∂{of}/∂{wrt}")
     return figure
 
 
-def image_maps(maps: np.ndarray, title: str, names: Sequence[str] | None = None) -> Figure:
+def image_maps(maps: np.ndarray, title: str, names: Sequence[str]) -> Figure:
     """One map of the input for each output, all with one scale."""
     columns = min(len(maps), 5)
     rows = ceil(len(maps) / columns)
@@ -91,8 +108,8 @@ def image_maps(maps: np.ndarray, title: str, names: Sequence[str] | None = None)
         axes.set_axis_off()
         if place < len(maps):
             image = signed(axes, maps[place], top)
-            axes.set_title(names[place] if names else f"output {place}", fontsize=10)
-    figure.colorbar(image, ax=grid, label="∂out/∂in", shrink=0.8)
+            axes.set_title(names[place], fontsize=10)
+    figure.colorbar(image, ax=grid, label="derivative", shrink=0.8)
     figure.suptitle(title)
     return figure
 
@@ -110,7 +127,7 @@ def largest(values: np.ndarray) -> float:
     return float(finite.max(initial=0)) or 1.0
 
 
-def signed(axes: Axes, values: np.ndarray, top: float, aspect: str = "equal") -> Any:
+def signed(axes: Axes, values: np.ndarray, top: float, aspect: Literal["equal", "auto"] = "equal") -> Any:
     """A map of signed values, zero in white; entries that are not finite stay grey."""
     axes.set_facecolor("0.6")
     return axes.imshow(values, cmap=COLOURS, vmin=-top, vmax=top, aspect=aspect, interpolation="nearest")

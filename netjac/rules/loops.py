@@ -1,6 +1,7 @@
 """What lies inside an equation that carries programs of its own: loops, branches, custom derivatives.
 
-`while` has no reverse mode and `custom_vjp` no forward mode in JAX; a scan or a branch that holds one inherits that.
+`while` has no reverse mode and `custom_vjp` no forward mode in JAX (that of `custom_linear_solve` fails when only some of
+its operands move); a scan or a branch that holds one inherits that.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import jax.extend.core as jex
 from netjac.graph.program import Equation, Program, flatten
 
 FORWARD_ONLY = frozenset({"while"})
-REVERSE_ONLY = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin"})
+REVERSE_ONLY = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr", "custom_linear_solve"})
 
 
 def directions(eqn: Equation) -> tuple[bool, bool]:

@@ -53,6 +53,33 @@ def test_the_figure_is_saved_and_pyplot_is_left_alone(tmp_path):
     assert matplotlib.get_backend() == before
 
 
+@pytest.mark.parametrize("ending", ["svg", "pdf"])
+def test_the_ending_is_the_format(tmp_path, ending):
+    J = nj.jacobian(ROWS, np.zeros((1, 9)))
+    J.plot(path=tmp_path / f"j.{ending}")
+    assert (tmp_path / f"j.{ending}").read_bytes()[:5] == {"svg": b"<?xml", "pdf": b"%PDF-"}[ending]
+    with pytest.raises(nj.ShapeError, match="png"):
+        J.plot(path=tmp_path / "j.xyz")
+
+
+def test_a_matrix_may_be_asked_for_and_images_only_of_images():
+    J = nj.jacobian(IMAGES, np.full((2, 8, 8), 0.1))
+    assert J.plot(kind="matrix").axes[0].images[0].get_array().shape == (3, 64)
+    with pytest.raises(nj.ShapeError, match="is no image"):
+        nj.jacobian(ROWS, np.zeros((2, 9))).plot(kind="images")
+    with pytest.raises(nj.UnknownNameError, match="Did you mean 'matrix'"):
+        J.plot(kind="matrx")
+
+
+def test_entries_that_are_not_finite_do_not_spoil_the_scale():
+    J = nj.jacobian(ROWS, np.ones((1, 9)))
+    entries = np.array(J)
+    top = np.abs(entries[0, 1:]).max()
+    entries[0, 0] = np.nan
+    J._dense = entries
+    assert J.plot().axes[0].images[0].norm.vmax == top
+
+
 def test_a_sample_that_is_not_there_is_refused():
     with pytest.raises(nj.ShapeError, match="numbered 0 to 1"):
         plot_jacobian(nj.jacobian(ROWS, np.zeros((2, 9))), sample=2)

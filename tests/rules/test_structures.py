@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the table of functions reads as a table
 """Every structure a rule claims, entry by entry against the dense local Jacobian, and every primitive end to end."""
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def one_claim(program, eqn, inputs, place, which, values, tolerance):
     def along(v):
         return eqn.bind(*inputs[:place], v, *inputs[place + 1 :])[which]
 
-    mode = jax.jacfwd if eqn.name != "custom_vjp_call" else jax.jacrev
+    mode = jax.jacrev if eqn.name in ("custom_vjp_call", "custom_linear_solve") else jax.jacfwd
     dense = np.asarray(mode(along)(jnp.asarray(inputs[place])))
     local = linearise(program, eqn, place, which)
     if local is None:
@@ -189,7 +190,6 @@ SHAPES = {
     "barrier": lambda x: lax.optimization_barrier((x, x * 2))[1],
     "fft": lambda x: jnp.abs(jnp.fft.rfft(x, axis=1)) ** 2,
     "cholesky": lambda x: jnp.linalg.cholesky(x @ jnp.swapaxes(x, 1, 2) + 4 * jnp.eye(3)),
-    "solve": lambda x: jnp.linalg.solve(x[:, :, :3] + 6 * jnp.eye(3), x[:, :, 3:]),
     "eigh": lambda x: jnp.linalg.eigvalsh(x @ jnp.swapaxes(x, 1, 2)),
     "scan": lambda x: lax.scan(lambda c, t: (jnp.tanh(c + t), c * t), x[0, 0], x[0])[1],
     "scan over time of a batch": lambda x: lax.scan(lambda c, t: (jnp.tanh(c + t), c), x[:, 0], jnp.swapaxes(x, 0, 1))[0],
@@ -215,7 +215,7 @@ def test_a_primitive_claims_only_what_holds(name):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(SHAPES) - {"scan", "cond", "reduce_sum", "squeeze", "transpose", "solve", "barrier"})
+    "name", sorted(set(SHAPES) - {"scan", "cond", "reduce_sum", "squeeze", "transpose", "barrier"})
 )
 def test_samples_stay_apart_through_a_primitive(name):
     J = nj.jacobian(nj.network(SHAPES[name], batched=True), draw(2, 3, 4))

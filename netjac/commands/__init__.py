@@ -1,0 +1,1 @@
+"""The commands of `netjac`, a module each: `run(given) -> exit status`."""
