@@ -31,11 +31,13 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     try:
-        given = parser().parse_args(arguments)
+        given = parsed(sys.argv[1:] if arguments is None else arguments)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     try:
-        return importlib.import_module(f"netjac.commands.{given.command}").run(given)
+        status: int = importlib.import_module(f"netjac.commands.{given.command}").run(given)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return _told("interrupted; nothing was written", INTERRUPTED)
     except BrokenPipeError:
@@ -47,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # A model's own code may raise anything, when it is imported or traced.
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return _told(f"{what} (with --traceback: where)", BAD, given.traceback)
+        return _told(
+            f"{vars(given).get('model', given.command)}: {what} (--traceback shows where)", BAD, given.traceback
+        )
 
 
 def _told(what: str, status: int, in_full: bool = False) -> int:
@@ -61,15 +65,26 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def parser() -> Parser:
-    """The arguments of `netjac` and of each of its commands."""
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments as attributes. Raises `SystemExit` for help, the version, and arguments that are wrong."""
+    top, commands = parsers()
+    if arguments and arguments[0] in commands:
+        # Not by way of `top`, whose subparsers cannot take DATA after an option.
+        return commands[arguments[0]].parse_intermixed_args(arguments[1:], argparse.Namespace(command=arguments[0]))
+    return top.parse_args(arguments)
+
+
+def parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of `netjac` and that of each of its commands."""
     top = Parser(prog="netjac", description=netjac.__doc__, epilog="netjac COMMAND --help tells more.")
     top.add_argument("--version", action="version", version=f"netjac {netjac.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
     jacobian = commands.add_parser("jacobian", help="compute ∂of/∂wrt of a model at an input, and show or save it")
     _add_question(jacobian)
-    jacobian.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npz, .npy, or a picture (.png, .svg, .pdf)")
+    jacobian.add_argument(
+        "-o", "--output", metavar="OUT", help="save to OUT: .npz, .npy, or a picture (.png, .svg, .pdf)"
+    )
     jacobian.add_argument("--sample", type=int, default=0, help="the sample that pictures show (default 0)")
 
     explain = commands.add_parser("explain", help="show the plan by which a Jacobian would be computed, and its cost")
@@ -79,28 +94,38 @@ def parser() -> Parser:
     check = commands.add_parser("check", help="compare a Jacobian with the framework's own and with differences")
     _add_question(check)
     check.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
-    check.add_argument("--samples", type=int, default=64, help="entries to compare with differences, about (default 64)")
+    check.add_argument(
+        "--samples", type=int, default=64, help="entries to compare with differences, about (default 64)"
+    )
     check.add_argument("--seed", type=int, default=0, help="seed of the random choice of entries (default 0)")
     check.add_argument("--tolerance", type=float, help="largest relative error allowed (default: by dtype)")
 
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
-    demo.add_argument("-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)")
+    demo.add_argument(
+        "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
+    )
     demo.add_argument("--quick", action="store_true", help="train for less long")
     for command in (jacobian, explain, check, demo):
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")
-    return top
+    return top, commands.choices
 
 
 def _add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help=MODEL)
     command.add_argument("data", metavar="DATA", nargs="?", help=DATA)
     command.add_argument("--shape", metavar="N,N,…", help="without DATA: standard normal numbers of this shape")
-    command.add_argument("--wrt", metavar="NAME", action="append", help="input (default), parameters, or a name; may be repeated")
-    command.add_argument("--of", metavar="NAME", action="append", help="output (default), or an output's or layer's name")
+    command.add_argument(
+        "--wrt", metavar="NAME", action="append", help="input (default), parameters, or a name; may repeat"
+    )
+    command.add_argument(
+        "--of", metavar="NAME", action="append", help="output (default), or an output's or layer's name"
+    )
     command.add_argument("--engine", default="auto", help="auto (default), structured, forward, reverse or framework")
-    command.add_argument("--precision", default="highest", choices=("highest", "high", "default"), help="of matrix products")
+    command.add_argument(
+        "--precision", default="highest", choices=("highest", "high", "default"), help="of matrix products"
+    )
     command.add_argument("--memory", metavar="SIZE", help="memory budget, such as 4GiB")
     command.add_argument("--dtype", choices=("float64", "float32", "float16", "bfloat16"), help="dtype to compute in")
     command.add_argument("--batched", action="store_true", help="of a JAX function: axis 0 counts samples")

@@ -17,7 +17,7 @@ import numpy as np
 from netjac.check import Check
 from netjac.jacobian import jacobian
 from netjac.operator import Jacobian
-from netjac.report.plots import digit_sensitivities, heat_map, save, signed_maps
+from netjac.report.plots import class_maps, heat_map, image_maps, save
 from netjac.report.terminal import show_maps
 from netjac.tracing import network
 
@@ -86,7 +86,10 @@ def demo(folder: Path, console: Console, quick: bool = False) -> Demo:
     _show_classes(held_out, everywhere, console)
     seconds = time.perf_counter() - start
     listed = "\n".join(f"  {file}" for file in files)
-    say("7  The files", f"{listed}\n\nDone in {seconds:.1f} s. Go on with:\n  netjac check {files[0]} {files[1]} --of conv2")
+    say(
+        "7  The files",
+        f"{listed}\n\nDone in {seconds:.1f} s. Go on with:\n  netjac check {files[0]} {files[1]} --of conv2",
+    )
     return Demo(accuracy, backend, check, files, seconds)
 
 
@@ -164,7 +167,9 @@ def _written(
     files[3].write_text(f"{J.plan}\n", encoding="utf-8")
     files[4].write_text(as_json(check.to_dict()) + "\n", encoding="utf-8")
     digit, maps = batch.images[0, ..., 0], np.asarray(J)[0, ..., 0]
-    save(signed_maps(maps, f"∂logits/∂pixels of one image, a {batch.labels[0]}", digit), files[5])
-    save(heat_map(maps.reshape(10, 64), "the same as a matrix", "logits", "pixels"), files[6])
-    save(digit_sensitivities(held_out.images[..., 0], held_out.labels, everywhere), files[7])
+    title = f"∂logits/∂pixels of one image, a {batch.labels[0]}"
+    save(image_maps(maps, title, [f"∂ logit {i}" for i in range(10)], digit), files[5])
+    save(heat_map(maps.reshape(10, 64), f"{title}, as a matrix", "logits", "pixels"), files[6])
+    title = "∂ logit of each digit / ∂ pixels, over its held-out images"
+    save(class_maps(held_out.images[..., 0], held_out.labels, everywhere, title), files[7])
     return tuple(files)

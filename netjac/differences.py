@@ -44,10 +44,10 @@ class Slopes:
         return (self.left[1] + self.right[1]) / 2
 
     def error(self, column: np.ndarray) -> np.ndarray:
-        """How far a column of J is from the nearest central quotient, beyond rounding."""
-        far = np.abs(column - (self.left + self.right) / 2) - self.noise
+        """How far a column of J is from the nearest central quotient, beyond the rounding of a good step."""
+        far = np.abs(column - (self.left + self.right) / 2)
         nearest = np.where(np.isnan(far), np.inf, far).min(0)
-        return np.maximum(nearest, 0)
+        return np.maximum(nearest - self.noise[1], 0)
 
     def kinks(self, error: np.ndarray, slack: np.ndarray) -> np.ndarray:
         """Where the function has no single slope: by more than `slack`, or at all where J is off by a hundredth of that."""

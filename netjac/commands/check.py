@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from netjac.commands.given import as_json, by_name, inputs_of, model_of, options_of, target, tell, write
+from netjac.commands.given import as_json, by_name, inputs_of, model_of, options_of, target, tell, write_text
 from netjac.errors import ShapeError
 from netjac.jacobian import jacobian
 
@@ -27,7 +27,7 @@ def run(given: Namespace) -> int:
     words = "\n".join(str(check) if len(checks) == 1 else f"{name}: {check}" for name, check in checks.items())
     if path is not None:
         told = data if path.suffix == ".json" else words
-        write(path, lambda place: place.write_text(told + "\n", encoding="utf-8") and None)
+        write_text(path, told)
     if given.json:
         print(data)
     elif not given.quiet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from netjac.commands.given import as_json, inputs_of, model_of, options_of, target, tell, write
+from netjac.commands.given import as_json, inputs_of, model_of, options_of, target, tell, write_text
 from netjac.jacobian import explain
 
 
@@ -16,7 +16,7 @@ def run(given: Namespace) -> int:
     data = as_json(plan.to_dict())
     if path is not None:
         told = data if path.suffix == ".json" else str(plan)
-        write(path, lambda place: place.write_text(told + "\n", encoding="utf-8") and None)
+        write_text(path, told)
     if given.json or path is None or not given.quiet:
         print(data if given.json else plan)
     return 0

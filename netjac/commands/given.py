@@ -40,7 +40,9 @@ def imported(module: str, attribute: str) -> Any:
         value: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = f"module {error.name!r}" + ("" if error.name == module else f", which {module!r} imports,")
-        raise ModelLoadError(f"{missing} is neither in {here!r} nor installed; give MODULE:ATTRIBUTE of one that is") from error
+        raise ModelLoadError(
+            f"{missing} is neither in {here!r} nor installed; give MODULE:ATTRIBUTE of one that is"
+        ) from error
     except Exception as error:
         raise ModelLoadError(f"module {module!r} cannot be imported: {type(error).__name__}: {error}") from error
     for part in attribute.split("."):
@@ -124,6 +126,15 @@ def target(output: str | None, endings: tuple[str, ...]) -> Path | None:
         what = "is a folder" if path.is_dir() else f"is in no folder that exists ({str(path.parent)!r})"
         raise ShapeError(f"-o {output!r} {what}; give the path of a file")
     return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write` of text, with a line's end."""
+
+    def content(place: Path) -> None:
+        place.write_text(text + "\n", encoding="utf-8")
+
+    write(path, content)
 
 
 def write(path: Path, content: Callable[[Path], None]) -> None:

@@ -33,7 +33,9 @@ def run(given: Namespace) -> int:
     if path is not None:
         write(path, lambda place: _save(place, found, given.sample))
     if given.json:
-        print(as_json({"jacobians": {n: _data(J) for n, J in found.items()}, "file": None if path is None else str(path)}))
+        print(
+            as_json({"jacobians": {n: _data(J) for n, J in found.items()}, "file": None if path is None else str(path)})
+        )
     elif not given.quiet:
         for J in found.values():
             print(J)
@@ -49,7 +51,7 @@ def _save(path: Path, found: dict[str, Jacobian], sample: int) -> None:
         next(iter(found.values())).plot(sample=sample, path=path)
         return
     # NumPy's files know no bfloat16.
-    arrays = {name: _known_to_numpy(J.to_numpy()) for name, J in found.items()}
+    arrays: dict[str, Any] = {name: _known_to_numpy(J.to_numpy()) for name, J in found.items()}
     if path.suffix.lower() == ".npy":
         np.save(path, next(iter(arrays.values())))
     else:

@@ -97,19 +97,51 @@ def heat_map(matrix: np.ndarray, title: str, of: str = "output", wrt: str = "inp
     return figure
 
 
-def image_maps(maps: np.ndarray, title: str, names: Sequence[str]) -> Figure:
-    """One map of the input for each output, all with one scale."""
-    columns = min(len(maps), 5)
-    rows = ceil(len(maps) / columns)
+def image_maps(maps: np.ndarray, title: str, names: Sequence[str], picture: np.ndarray | None = None) -> Figure:
+    """One map of the input for each output, all with one scale; before them, if given, the `picture` itself."""
+    panels = len(maps) + (picture is not None)
+    columns = min(panels, 5 if panels <= 10 else 6)
+    rows = ceil(panels / columns)
     figure = new_figure(2 * columns + 1.2, 2.2 * rows + 0.6)
     grid = figure.subplots(rows, columns, squeeze=False)
-    top = largest(maps)
-    for place, axes in enumerate(grid.flat):
+    for axes in grid.flat:
         axes.set_axis_off()
-        if place < len(maps):
-            image = signed(axes, maps[place], top)
-            axes.set_title(names[place], fontsize=10)
+    places = list(grid.flat)
+    if picture is not None:
+        shown = places.pop(0)
+        shown.imshow(picture, cmap="gray_r", interpolation="nearest")
+        shown.set_title("the input", fontsize=10)
+    top = largest(maps)
+    for axes, entries, name in zip(places, maps, names, strict=False):
+        image = signed(axes, entries, top)
+        axes.set_title(name, fontsize=10)
     figure.colorbar(image, ax=grid, label="derivative", shrink=0.8)
+    figure.suptitle(title)
+    return figure
+
+
+def class_maps(images: np.ndarray, labels: np.ndarray, maps: np.ndarray, title: str) -> Figure:
+    """For each class over its own images: the mean image, and the root mean square and mean of its output's derivative.
+
+    `images` (samples, h, w), `labels` (samples,), `maps` (samples, classes, h, w).
+    """
+    classes = np.unique(labels)
+    own = [maps[labels == c, c] for c in classes]
+    means, sizes = [of.mean(0) for of in own], [np.sqrt(np.mean(of**2, 0)) for of in own]
+    figure = new_figure(1.3 * len(classes) + 2.2, 5.4)
+    grid = figure.subplots(3, len(classes), squeeze=False)
+    top = largest(np.stack(sizes))
+    for k, c in enumerate(classes):
+        grid[0, k].imshow(images[labels == c].mean(0), cmap="gray_r", interpolation="nearest")
+        grid[0, k].set_title(f"{c}", fontsize=11)
+        strength = grid[1, k].imshow(sizes[k], cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        mean = signed(grid[2, k], means[k], largest(np.stack(means)))
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    for row, name in enumerate(("mean image", "how much\n(rms)", "which way\n(mean)")):
+        grid[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+    figure.colorbar(strength, ax=grid[1], shrink=0.9, pad=0.01)
+    figure.colorbar(mean, ax=grid[2], shrink=0.9, pad=0.01)
     figure.suptitle(title)
     return figure
 

@@ -6,13 +6,16 @@ colours (a file, a pipe) magnitude and sign are characters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 WIDTH, HEIGHT = 72, 32
+GAP = 2
 POSITIVE, NEGATIVE = " ░▒▓█", " ˗-=≡"
 RED, WHITE, BLUE = (178, 24, 43), (247, 247, 247), (33, 102, 172)
 
@@ -22,10 +25,37 @@ def show(matrix: np.ndarray, console: Console) -> None:
     small = shrunk(np.nan_to_num(np.asarray(matrix, np.float64)), HEIGHT, min(WIDTH, max(console.width - 2, 8)))
     largest = float(np.abs(small).max(initial=0))
     scaled = small / largest if largest else small
-    coloured = console.is_terminal and console.color_system is not None
-    console.print(half_blocks(scaled) if coloured else Text(characters(scaled)))
-    signs = "red +, blue −" if coloured else f"{POSITIVE[1:]} above zero, {NEGATIVE[1:]} below"
-    console.print(Text(f"{signs}; full strength ±{largest:.3g}"))
+    console.print(half_blocks(scaled) if coloured(console) else Text(characters(scaled)))
+    console.print(Text(_scale_line(coloured(console), largest)))
+
+
+def show_maps(maps: Sequence[np.ndarray], names: Sequence[str], console: Console) -> None:
+    """Print small maps side by side under their names, all with one scale, two columns an entry where they fit."""
+    largest = max((float(np.abs(entries).max(initial=0)) for entries in maps), default=0.0) or 1.0
+    scaled = [np.nan_to_num(entries) / largest for entries in maps]
+    draw = half_blocks if coloured(console) else lambda entries: Text(characters(entries))
+    if coloured(console) and sum(2 * entries.shape[1] + GAP for entries in maps) <= console.width:
+        draw = cells
+    drawn = [draw(entries) for entries in scaled]
+    widths = [
+        max(line.cell_len for line in (*text.split(), Text(name))) for text, name in zip(drawn, names, strict=True)
+    ]
+    fit = max(1, (console.width + GAP) // (max(widths, default=1) + GAP))
+    for first in range(0, len(drawn), fit):
+        grid = Table.grid(padding=(0, GAP))
+        grid.add_row(*(Text(name) for name in names[first : first + fit]))
+        grid.add_row(*drawn[first : first + fit])
+        console.print(grid)
+    console.print(Text(_scale_line(coloured(console), largest)))
+
+
+def coloured(console: Console) -> bool:
+    return console.is_terminal and console.color_system is not None
+
+
+def _scale_line(colours: bool, largest: float) -> str:
+    signs = "red +, blue −" if colours else f"{POSITIVE[1:]} above zero, {NEGATIVE[1:]} below"
+    return f"{signs}; full strength ±{largest:.3g}"
 
 
 def shrunk(matrix: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -54,6 +84,17 @@ def half_blocks(scaled: np.ndarray) -> Text:
         if top + 2 < len(scaled):
             text.append("\n")
     return text
+
+
+def cells(scaled: np.ndarray) -> Text:
+    """One row a line, two coloured columns an entry: larger than `half_blocks`."""
+    lines = []
+    for row in scaled:
+        line = Text()
+        for value in row:
+            line.append("  ", f"on {_colour(value)}")
+        lines.append(line)
+    return Text("\n").join(lines)
 
 
 def _colour(value: float) -> str:

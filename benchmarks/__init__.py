@@ -1,0 +1,1 @@
+"""netjac beside the frameworks' own Jacobians, in one run: `python -m benchmarks`."""

@@ -1,0 +1,35 @@
+"""Who takes part: the ways of each framework, and which of them a workload leaves out."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from benchmarks.workloads import Workload
+
+OURS = "netjac"
+WAYS = {
+    "jax": ("jax jacrev", "jax jacfwd"),
+    "torch": ("torch vmap(jacrev)", "torch vmap(jacfwd)", "torch loop of grads"),
+    "tensorflow": ("tensorflow batch_jacobian",),
+}
+MODULES = {OURS: "in_jax", "jax": "in_jax", "torch": "in_torch", "tensorflow": "in_tensorflow"}
+
+
+def installed(framework: str) -> bool:
+    return importlib.util.find_spec(framework) is not None
+
+
+def taking_part(workload: Workload, peers: Sequence[str]) -> tuple[str, ...]:
+    """netjac first, then every way of the peers that are installed and that the workload does not leave out."""
+    ways = (way for peer in peers if installed(peer) for way in WAYS[peer])
+    return (OURS, *(way for way in ways if way not in workload.left_out))
+
+
+def prepared(way: str, workload: Workload, weights, x) -> Callable[[], np.ndarray]:
+    """The call that is timed: NumPy in, NumPy out, with the network already built."""
+    module = importlib.import_module(f"benchmarks.{MODULES[way.partition(' ')[0]]}")
+    return module.ways(workload, weights, x)[way]

@@ -1,0 +1,72 @@
+"""One way on one workload, in a process of its own: told over a pipe to run, it answers with its time.
+
+python -m benchmarks.worker WORKLOAD WAY
+
+By hand: each line `{}` on its input is one call; `{"save": true}` keeps the result in a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.contenders import OURS, prepared
+from benchmarks.workloads import WORKLOADS, drawn
+
+STATUS = Path("/proc/self/status")
+
+
+def main(name: str, way: str) -> None:
+    """Says {"predicted"} when ready, then answers each line with {"seconds", "peak", "saved"} or {"failed"}."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    workload = WORKLOADS[name]
+    weights, x = drawn(workload)
+    call = prepared(way, workload, weights, x)
+    _say({"predicted": _predicted(workload, weights, x) if way == OURS else None})
+    before = _most_memory()
+    for line in sys.stdin:
+        start = time.perf_counter()
+        try:
+            result = call()
+        except Exception as error:  # what a framework cannot do is a finding
+            _say({"failed": f"{type(error).__name__}: {str(error)[:120]}"})
+            continue
+        answer = {"seconds": time.perf_counter() - start, "peak": _most_memory() - before}
+        if json.loads(line).get("save"):
+            with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as file:
+                np.save(file, result.reshape(workload.batch, -1))
+            answer["saved"] = file.name
+        _say(answer)
+
+
+def _predicted(workload, weights, x) -> dict:
+    """In a process of its own, so that the first call finds nothing traced or planned."""
+    import subprocess
+
+    code = (
+        "import json; from benchmarks import in_jax, workloads as w; "
+        f"k = w.WORKLOADS[{workload.name!r}]; print(json.dumps(in_jax.predicted(k, *w.drawn(k))))"
+    )
+    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def _most_memory() -> int:
+    """The most bytes this process has held so far; 0 where the system does not say."""
+    if not STATUS.exists():
+        return 0
+    peak = next((line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")), "VmHWM: 0 kB")
+    return int(peak.split()[1]) * 1024
+
+
+def _say(answer: dict) -> None:
+    print("@" + json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
