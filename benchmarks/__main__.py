@@ -8,35 +8,54 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.measure import PEERS, measure
-from benchmarks.table import markdown, row
+from benchmarks.contenders import WAYS
+from benchmarks.measure import measure
+from benchmarks.table import document, times
 from benchmarks.workloads import WORKLOADS
+
+# All are in float32, whose rounding they meet in different orders.
+AGREEMENT = 1e-5
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", nargs="*", default=[name for name in WORKLOADS if name != "tiny"])
-    parser.add_argument("--rounds", type=int, default=15, help="calls of each contender after the first")
-    parser.add_argument("--peers", default=",".join(PEERS), help="frameworks to run beside (those installed are)")
-    parser.add_argument("--json", type=Path, help="every timing, as a file")
-    parser.add_argument("--markdown", type=Path, help="the table, as a file")
-    args = parser.parse_args(argv)
-    rows, everything = [], {}
+    """0 when all agree, 1 when some peer's Jacobian is not netjac's."""
+    args = _parser().parse_args(argv)
+    unknown = [name for name in args.workload if name not in WORKLOADS]
+    if unknown:
+        _parser().error(f"there is no workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
+    measured = []
     for name in args.workload:
-        timings = measure(name, args.rounds, tuple(filter(None, args.peers.split(","))))
-        everything[name] = [dataclasses.asdict(t) for t in timings]
-        rows.append(row(name, timings))
-        print("  ".join(rows[-1]), file=sys.stderr, flush=True)
-        for timing in timings:
-            if timing.failed:
-                print(f"  {timing.way} fails: {timing.failed}", file=sys.stderr)
-    table = markdown(rows)
-    print(table)
+        measured.append(measure(name, args.runs, args.peers))
+        print(times(measured[-1:], args.peers).splitlines()[-1], file=sys.stderr, flush=True)
+    text = document(measured, args.peers)
+    print(text)
     if args.json:
-        args.json.write_text(json.dumps(everything, indent=1))
+        everything = {one.workload: dataclasses.asdict(one) for one in measured}
+        args.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
     if args.markdown:
-        args.markdown.write_text(table + "\n")
-    return 0
+        args.markdown.write_text(text + "\n", encoding="utf-8")
+    return int(any(timing.error > AGREEMENT for one in measured for timing in one.peers))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    usual = [name for name in WORKLOADS if name != "tiny"]
+    parser.add_argument(
+        "workload", nargs="*", default=usual, help=f"of {', '.join(WORKLOADS)}; all but tiny by default"
+    )
+    parser.add_argument("--runs", type=int, default=9, help="calls of each way after the first")
+    parser.add_argument("--peers", type=_peers, default=tuple(WAYS), help=f"of {','.join(WAYS)}")
+    parser.add_argument("--json", type=Path, help="write every timing to this file")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file")
+    return parser
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    chosen = tuple(filter(None, text.split(",")))
+    unknown = sorted({*chosen} - {*WAYS})
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no peer {unknown[0]!r}; there are {', '.join(WAYS)}")
+    return chosen
 
 
 if __name__ == "__main__":

@@ -1,33 +1,37 @@
-"""Timing: every contender in its own process, called in turn, so that a drift of the machine meets all of them."""
+"""Timing: every way in its own process, called in turn, so that a drift of the machine meets all of them.
+
+The processes live for the whole of a workload; while one is called the others wait at their pipe.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from benchmarks.contenders import OURS, taking_part
 from benchmarks.workloads import WORKLOADS
 
-TOO_SLOW = 20.0
-PEERS = ("jax", "torch", "tensorflow")
+# Seconds that the later calls of one way may take on one workload, all together.
+PATIENCE = 20.0
 
 
 @dataclass
 class Timing:
-    """`first` call (tracing and compiling), the later calls' seconds, `peak` bytes above the start, and `error`, the
-    distance from netjac's result relative to its norm."""
+    """One way: its `first` call (tracing and compiling), the later calls' `seconds`, `peak` bytes above what the process
+    held before the first, and `error`, the distance from netjac's result relative to its norm."""
 
     way: str
     first: float = 0.0
     seconds: list[float] = field(default_factory=list)
-    peak: float = 0.0
+    peak: int = 0
     error: float = 0.0
     failed: str = ""
 
@@ -36,19 +40,42 @@ class Timing:
         return statistics.median(self.seconds) if self.seconds else self.first
 
 
-class Worker:
-    """A process that runs one framework's ways on one workload when told to."""
+@dataclass
+class Measured:
+    """A workload's timings, netjac's first, and what netjac's plan predicted before anything ran."""
 
-    def __init__(self, framework: str, workload: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker", framework, workload]
+    workload: str
+    predicted: dict[str, Any]
+    timings: list[Timing]
+
+    @property
+    def ours(self) -> Timing:
+        return self.timings[0]
+
+    @property
+    def peers(self) -> list[Timing]:
+        return [timing for timing in self.timings[1:] if not timing.failed]
+
+    def best(self, framework: str = "") -> Timing | None:
+        """The fastest way of a framework, or of all the peers."""
+        own = [timing for timing in self.peers if timing.way.startswith(framework)]
+        return min(own, key=lambda timing: timing.median, default=None)
+
+
+class Worker:
+    """A process that runs one way on one workload when told to."""
+
+    def __init__(self, workload: str, way: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", workload, way]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        self.ways = self._heard()["ways"]
+        self.command = " ".join(command[1:4]) + f" '{way}'"
+        self.greeting = self._heard()
 
-    def ask(self, way: str, save: bool = False) -> dict[str, Any]:
+    def call(self, save: bool = False) -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"way": way, "save": save}) + "\n")
+        self.process.stdin.write(json.dumps({"save": save}) + "\n")
         self.process.stdin.flush()
         return self._heard()
 
@@ -57,7 +84,7 @@ class Worker:
         for line in self.process.stdout:
             if line.startswith("@"):
                 return json.loads(line[1:])
-        raise RuntimeError("a benchmark's process ended early; run it by hand: python -m benchmarks.worker")
+        raise RuntimeError(f"a process ended early; to see why: python {self.command}")
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -65,35 +92,37 @@ class Worker:
         self.process.wait()
 
 
-def installed(framework: str) -> bool:
-    return importlib.util.find_spec(framework) is not None
+def measure(name: str, runs: int, peers: Sequence[str]) -> Measured:
+    """The first call of every way, then `runs` rounds of all of them in turn."""
+    plan = Worker(name, "plan")
+    plan.close()
+    workers = {way: Worker(name, way) for way in taking_part(WORKLOADS[name], peers)}
+    try:
+        timings = _first_calls(workers)
+        for _ in range(runs):
+            for timing in timings:
+                if not timing.failed and sum(timing.seconds) < PATIENCE:
+                    timing.seconds.append(workers[timing.way].call()["seconds"])
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return Measured(name, plan.greeting, timings)
 
 
-def measure(workload: str, rounds: int, peers: tuple[str, ...] = PEERS) -> list[Timing]:
-    """netjac first, then every way of the peers that are installed."""
-    WORKLOADS[workload]
-    workers = [Worker(name, workload) for name in ("netjac", *(p for p in peers if installed(p)))]
-    timings: dict[str, Timing] = {}
-    results: dict[str, np.ndarray] = {}
-    owner = {way: worker for worker in workers for way in worker.ways}
-    for way, worker in owner.items():
-        timings[way] = Timing(way)
-        answer = worker.ask(way, save=True)
+def _first_calls(workers: dict[str, Worker]) -> list[Timing]:
+    timings = []
+    reference = np.zeros(0)
+    for way, worker in workers.items():
+        answer = worker.call(save=True)
         if "failed" in answer:
-            timings[way].failed = answer["failed"]
+            if way == OURS:
+                raise RuntimeError(f"netjac fails: {answer['failed']}")
+            timings.append(Timing(way, failed=answer["failed"]))
             continue
-        timings[way].first = answer["seconds"]
-        results[way] = np.load(answer["saved"])
+        result = np.load(answer["saved"])
         os.unlink(answer["saved"])
-    for _ in range(rounds):
-        for way, worker in owner.items():
-            timing = timings[way]
-            if not timing.failed and (timing.first < TOO_SLOW or not timing.seconds):
-                answer = worker.ask(way)
-                timing.seconds.append(answer["seconds"])
-                timing.peak = max(timing.peak, answer["peak"])
-    for worker in workers:
-        worker.close()
-    for way, result in results.items():
-        timings[way].error = float(np.linalg.norm(result - results["netjac"]) / np.linalg.norm(results["netjac"]))
-    return list(timings.values())
+        if way == OURS:
+            reference = result
+        error = float(np.linalg.norm(result - reference) / np.linalg.norm(reference))
+        timings.append(Timing(way, answer["seconds"], peak=answer["peak"], error=error))
+    return timings

@@ -1,34 +1,90 @@
-"""The measurements as a Markdown table."""
+"""The measurements as Markdown."""
 
 from __future__ import annotations
 
-from benchmarks.measure import Timing
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 
-HEAD = ("workload", "jax", "torch", "tensorflow", "netjac", "against the best", "first call (jax)", "peak memory (best peer)",
-        "disagreement")  # fmt: skip
+from benchmarks.contenders import WAYS, installed
+from benchmarks.measure import Measured, Timing
+from benchmarks.workloads import WORKLOADS
+
+PACKAGES = ("netjac", "jax", "torch", "tensorflow-cpu", "tensorflow", "numpy")
 
 
-def row(workload: str, timings: list[Timing]) -> list[str]:
-    """One workload: the best way of each framework, netjac, and the ratio of medians to the best of all."""
-    ours = next(t for t in timings if t.way == "netjac")
-    peers = [t for t in timings if t is not ours and not t.failed]
-    cells = [workload]
-    for framework in ("jax", "torch", "tensorflow"):
-        own = [t for t in peers if t.way.startswith(framework)]
-        best = min(own, key=lambda t: t.median, default=None)
-        cells.append(f"{best.median * 1e3:.2f} ms ({best.way.partition(' ')[2]})" if best else "–")
-    best = min(peers, key=lambda t: t.median, default=None)
-    jax = min((t.first for t in peers if t.way == "jax jacrev"), default=float("nan"))
-    cells += [
-        f"**{ours.median * 1e3:.2f} ms**",
-        f"{best.median / ours.median:.2f}×" if best else "–",
-        f"{ours.first:.2f} s ({jax:.2f} s)",
-        f"{ours.peak / 2**20:.0f} MiB ({best.peak / 2**20:.0f} MiB)" if best else f"{ours.peak / 2**20:.0f} MiB",
-        f"{max((t.error for t in peers), default=0.0):.0e}",
+def document(measured: Sequence[Measured], peers: Sequence[str]) -> str:
+    """Where and with what it was measured, the times, the first calls and memory, and who was left out."""
+    parts = [surroundings(), times(measured, peers), expense(measured), absent(measured, peers)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def surroundings() -> str:
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {', '.join(found)}; float32."
+
+
+def times(measured: Sequence[Measured], peers: Sequence[str]) -> str:
+    """The best way of each framework, netjac beside what its plan predicted, and the ratio to the best of all."""
+    head = ["workload (batch)", *peers, "netjac", "predicted", "best peer / netjac", "disagreement"]
+    return _table(head, [_time_row(one, peers) for one in measured])
+
+
+def _time_row(one: Measured, peers: Sequence[str]) -> list[str]:
+    best = one.best()
+    ratio = f"{best.median / one.ours.median:.2f}×" if best else "–"
+    error = f"{max(timing.error for timing in one.peers):.0e}" if best else "–"
+    return [
+        f"{one.workload} ({WORKLOADS[one.workload].batch})",
+        *(_way(one.best(peer)) for peer in peers),
+        f"**{_milliseconds(one.ours.median)}**",
+        f"{_milliseconds(one.predicted['seconds'])} ({one.predicted['order']}, {one.predicted['operations']:.1e} operations)",
+        ratio,
+        error,
     ]
+
+
+def _way(timing: Timing | None) -> str:
+    return f"{_milliseconds(timing.median)} {timing.way.partition(' ')[2]}" if timing else "–"
+
+
+def expense(measured: Sequence[Measured]) -> str:
+    """First calls and peak memory, netjac beside the fastest peer."""
+    head = ["workload", "first call", "of the best peer", "peak memory", "of the best peer"]
+    return _table(head, [_expense_row(one) for one in measured])
+
+
+def _expense_row(one: Measured) -> list[str]:
+    cells = [one.workload]
+    best = one.best()
+    for figure in (lambda t: f"{t.first:.2f} s", lambda t: f"{t.peak / 2**20:.0f} MiB"):
+        cells += [figure(one.ours), f"{figure(best)} ({best.way})" if best else "–"]
     return cells
 
 
-def markdown(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+def absent(measured: Sequence[Measured], peers: Sequence[str]) -> str:
+    lines = [f"- {peer}: not installed" for peer in peers if not installed(peer)]
+    for one in measured:
+        ways = [way for way in WORKLOADS[one.workload].left_out if way.partition(" ")[0] in peers]
+        lines += [f"- {one.workload}: {way}, known to be slow or large" for way in ways if _is_here(way)]
+        lines += [f"- {one.workload}: {timing.way} fails: {timing.failed}" for timing in one.timings if timing.failed]
+    return "\n".join(["Left out:", "", *lines]) if lines else ""
+
+
+def _is_here(way: str) -> bool:
+    return any(way in ways and installed(peer) for peer, ways in WAYS.items())
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in rows)])

@@ -2,7 +2,8 @@
 
 python -m benchmarks.worker WORKLOAD WAY
 
-By hand: each line `{}` on its input is one call; `{"save": true}` keeps the result in a file.
+By hand: each line `{}` on its input is one call; `{"save": true}` keeps the result in a file. The way `plan` says what
+netjac's plan predicts, and runs nothing.
 """
 
 from __future__ import annotations
@@ -16,19 +17,24 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.contenders import OURS, prepared
+from benchmarks.contenders import prepared
 from benchmarks.workloads import WORKLOADS, drawn
 
 STATUS = Path("/proc/self/status")
 
 
 def main(name: str, way: str) -> None:
-    """Says {"predicted"} when ready, then answers each line with {"seconds", "peak", "saved"} or {"failed"}."""
+    """Says that it is ready, then answers each line with {"seconds", "peak", "saved"} or {"failed"}."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     workload = WORKLOADS[name]
     weights, x = drawn(workload)
+    if way == "plan":
+        from benchmarks.in_jax import predicted
+
+        _say(predicted(workload, weights, x))
+        return
     call = prepared(way, workload, weights, x)
-    _say({"predicted": _predicted(workload, weights, x) if way == OURS else None})
+    _say({"ready": way})
     before = _most_memory()
     for line in sys.stdin:
         start = time.perf_counter()
@@ -43,17 +49,6 @@ def main(name: str, way: str) -> None:
                 np.save(file, result.reshape(workload.batch, -1))
             answer["saved"] = file.name
         _say(answer)
-
-
-def _predicted(workload, weights, x) -> dict:
-    """In a process of its own, so that the first call finds nothing traced or planned."""
-    import subprocess
-
-    code = (
-        "import json; from benchmarks import in_jax, workloads as w; "
-        f"k = w.WORKLOADS[{workload.name!r}]; print(json.dumps(in_jax.predicted(k, *w.drawn(k))))"
-    )
-    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 def _most_memory() -> int:

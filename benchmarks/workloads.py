@@ -10,7 +10,8 @@ import numpy as np
 @dataclass(frozen=True)
 class Workload:
     """`layers`: ("dense", width, activation), ("conv", channels, kernel, padding, activation), ("pool",), ("flatten",) or
-    ("block", heads), a causal pre-norm transformer block. `shape` is one sample's; `left_out` are ways that take seconds a call, or gigabytes."""
+    ("block", heads), a causal pre-norm transformer block. `shape` is one sample's. `left_out` are ways that were seen to
+    take seconds or gigabytes for what others do in milliseconds, or to give no answer in 100 s."""
 
     name: str
     shape: tuple[int, ...]

@@ -27,10 +27,10 @@ DENSE_SHARE = 0.25
 class Check:
     """How far a Jacobian is from two oracles, relative to the norm of what was compared of a sample.
 
-    `framework_error` is of rows and of products against the reverse mode named by `framework`, `difference_error` of
-    randomly drawn columns against central differences; `…_where` is the index into J of the entry farthest off (None
-    where that was a product within the tolerance). `kinks` counts the entries, among the `entries` compared with
-    differences, at which the network has no single slope; they do not count as failures there.
+    `framework_error` is of randomly drawn rows against the reverse mode named by `framework`, or of products of all rows
+    where those are off by more than the tolerance; `difference_error` of randomly drawn columns against central
+    differences. `…_where` is the index into J of the entry farthest off. `kinks` counts the entries, among the `entries`
+    compared with differences, at which the network has no single slope; they do not count as failures there.
     """
 
     passed: bool
@@ -120,7 +120,7 @@ def check_jacobian(
     limits = (tolerance, tolerance) if tolerance is not None else _tolerances(J.dtype.name, differences.dtype.name)
     by_rows = against_rows(own, pull, draw)
     by_products = against_products(own, pull, draw, limits[0])
-    error, where = max(by_rows, by_products, key=lambda found: found[0])
+    error, where = by_products if by_products[0] > max(limits[0], by_rows[0]) else by_rows
     far, far_where, entries, kinks = against_columns(own, differences, samples, draw, limits[1])
     return Check(
         error <= limits[0] and far <= limits[1],

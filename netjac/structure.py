@@ -8,6 +8,7 @@ from netjac.compiled import Compiled
 from netjac.factors.pattern import Pattern
 from netjac.graph.program import Equation
 from netjac.pieces import Request
+from netjac.precision import precise
 from netjac.rules.propagation import follow
 from netjac.tracing import Point
 
@@ -49,7 +50,8 @@ def _mixed(point: Point, of: str, wrt: str) -> str:
     program = point.traced.program
     found: list[Equation] = []
     if program.shape(point.traced.value(wrt)):
-        follow(program, {point.traced.value(wrt): 0}, found.append)
+        with precise(point.wide):
+            follow(program, {point.traced.value(wrt): 0}, found.append)
     names = owners(point)
     if not found:
         return f"not per sample: axis 0 of {of!r} does not count the samples of {wrt!r}"

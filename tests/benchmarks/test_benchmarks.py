@@ -4,15 +4,51 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from benchmarks.__main__ import main
-from benchmarks.table import HEAD
+from benchmarks.measure import Measured, Timing
+from benchmarks.table import absent, times
+from benchmarks.workloads import WORKLOADS, drawn
 
 
 def test_the_command_measures_a_workload_and_the_contenders_agree(tmp_path, capsys):
-    assert main(["tiny", "--rounds", "2", "--peers", "jax", "--json", str(tmp_path / "all.json")]) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert table[0] == "| " + " | ".join(HEAD) + " |"
-    assert table[2].startswith("| tiny |")
-    timings = {t["way"]: t for t in json.loads((tmp_path / "all.json").read_text())["tiny"]}
-    assert set(timings) == {"netjac", "jax jacrev", "jax jacfwd"}
-    assert all(len(t["seconds"]) == 2 and t["error"] < 1e-6 for t in timings.values())
+    files = tmp_path / "all.json", tmp_path / "table.md"
+    assert main(["tiny", "--runs", "2", "--peers", "jax", "--json", str(files[0]), "--markdown", str(files[1])]) == 0
+    printed = capsys.readouterr().out
+    assert printed == files[1].read_text()
+    assert "| workload (batch) | jax | netjac | predicted |" in printed
+    found = json.loads(files[0].read_text())["tiny"]
+    timings = {timing["way"]: timing for timing in found["timings"]}
+    assert list(timings) == ["netjac", "jax jacrev", "jax jacfwd"]
+    assert all(len(t["seconds"]) == 2 and t["error"] < 1e-6 and not t["failed"] for t in timings.values())
+    assert found["predicted"]["operations"] > 0
+
+
+def test_the_ratio_is_to_the_fastest_way_of_all_peers():
+    timings = [
+        Timing("netjac", 1.0, [0.002, 0.004, 0.003]),
+        Timing("jax jacrev", 1.0, [0.009], error=2e-7),
+        Timing("jax jacfwd", 1.0, [0.006], error=3e-7),
+        Timing("torch vmap(jacrev)", failed="RuntimeError: no"),
+    ]
+    measured = Measured("tiny", {"seconds": 0.001, "operations": 100, "order": "cut"}, timings)
+    row = times([measured], ("jax", "torch")).splitlines()[-1]
+    assert row == "| tiny (2) | 6 ms jacfwd | – | **3 ms** | 1 ms (cut, 1.0e+02 operations) | 2.00× | 3e-07 |"
+    assert "- tiny: torch vmap(jacrev) fails: RuntimeError: no" in absent([measured], ("jax", "torch"))
+
+
+def test_weights_are_the_same_at_every_drawing():
+    first, again = (drawn(WORKLOADS["transformer"]) for _ in range(2))
+    assert all((a == b).all() for p, q in zip(first[0], again[0], strict=True) for a, b in zip(p, q, strict=True))
+    assert (first[1] == again[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"), [(["tinny"], "no workload 'tinny'"), (["--peers", "jaks"], "no peer 'jaks'")]
+)
+def test_an_unknown_name_is_refused_with_the_known_ones(given, says, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(given)
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err

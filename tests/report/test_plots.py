@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 import netjac as nj
-from netjac.report.plots import as_images, plot_jacobian
-from netjac.report.terminal import show, shrunk
+from netjac.report.plots import as_images, class_maps, image_maps, plot_jacobian
+from netjac.report.terminal import show, show_maps, shrunk
 
 W = np.random.default_rng(0).standard_normal((64, 3))
 IMAGES = nj.network(lambda x: jnp.tanh(x.reshape(x.shape[0], -1) @ W), batched=True)
@@ -107,3 +107,44 @@ def test_on_a_terminal_two_rows_share_a_line_in_colour():
     assert first.count("▀") == 2
     assert "38;2;178;24;43" in first
     assert "48;2;33;102;172" in first
+
+
+def test_class_maps_are_of_each_class_over_its_own_images():
+    draw = np.random.default_rng(0)
+    labels = np.array([0, 1, 0, 1, 1])
+    images, maps = draw.random((5, 4, 6)), draw.standard_normal((5, 2, 4, 6))
+    figure = class_maps(images, labels, maps, "title")
+    panels = [axes.images[0].get_array() for axes in figure.axes if axes.images][:6]
+    assert np.allclose(panels[1], images[labels == 1].mean(0))
+    assert np.allclose(panels[2], np.sqrt(np.mean(maps[[0, 2], 0] ** 2, 0)))
+    assert np.allclose(panels[5], maps[[1, 3, 4], 1].mean(0))
+
+
+def test_the_input_stands_before_the_maps():
+    maps, picture = np.ones((3, 4, 4)), np.arange(16.0).reshape(4, 4)
+    figure = image_maps(maps, "title", ["a", "b", "c"], picture)
+    assert (figure.axes[0].images[0].get_array() == picture).all()
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["the input", "a", "b", "c"]
+
+
+def maps_printed(width, **options):
+    file = io.StringIO()
+    show_maps(
+        [np.eye(4), -np.eye(4), np.zeros((4, 4))], ["one", "two", "three"], Console(file=file, width=width, **options)
+    )
+    return file.getvalue()
+
+
+def test_small_maps_stand_side_by_side_under_their_names_where_there_is_room():
+    lines = maps_printed(80).splitlines()
+    assert lines[0].split() == ["one", "two", "three"]
+    assert lines[1].rstrip() == "██        ≡≡"
+    assert len(lines) == 6
+    assert maps_printed(20).splitlines()[5].split() == ["three"]
+
+
+def test_small_maps_are_coloured_on_a_terminal():
+    told = maps_printed(80, force_terminal=True, color_system="truecolor")
+    assert told.count("48;2;178;24;43") == 4
+    assert told.count("48;2;33;102;172") == 4
+    assert "▀" in maps_printed(18, force_terminal=True, color_system="truecolor")
