@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         _parser().error(f"there is no workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
     measured = []
     for name in args.workload:
-        measured.append(measure(name, args.runs, args.peers))
+        measured.append(measure(name, args.runs, args.peers, args.patience))
         print(times(measured[-1:], args.peers).splitlines()[-1], file=sys.stderr, flush=True)
     text = document(measured, args.peers)
     print(text)
@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runs", type=int, default=9, help="calls of each way after the first")
     parser.add_argument("--peers", type=_peers, default=tuple(WAYS), help=f"of {','.join(WAYS)}")
+    told = "seconds a workload may wait for other processes to leave the processors alone (default: it does not)"
+    parser.add_argument("--patience", type=float, default=0.0, help=told)
     parser.add_argument("--json", type=Path, help="write every timing to this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
     return parser

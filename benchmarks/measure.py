@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders import OURS, taking_part
+from benchmarks.quiet import TOLERATED, await_quiet, observed
 from benchmarks.workloads import WORKLOADS
 
 # Seconds that the later calls of one way may take on one workload, all together.
-PATIENCE = 20.0
+ENOUGH = 20.0
 
 
 @dataclass
@@ -42,11 +44,13 @@ class Timing:
 
 @dataclass
 class Measured:
-    """A workload's timings, netjac's first, and what netjac's plan predicted before anything ran."""
+    """A workload's timings, netjac's first, what netjac's plan predicted before anything ran, and how many rounds were
+    `disturbed` by other processes and kept nevertheless."""
 
     workload: str
     predicted: dict[str, Any]
     timings: list[Timing]
+    disturbed: int = 0
 
     @property
     def ours(self) -> Timing:
@@ -92,21 +96,37 @@ class Worker:
         self.process.wait()
 
 
-def measure(name: str, runs: int, peers: Sequence[str]) -> Measured:
-    """The first call of every way, then `runs` rounds of all of them in turn."""
+def measure(name: str, runs: int, peers: Sequence[str], patience: float = 0.0) -> Measured:
+    """The first call of every way, then `runs` rounds of all of them in turn.
+
+    A round that other processes disturb is taken again, as long as the workload has not waited for `patience` seconds.
+    """
+    until = time.monotonic() + patience
     plan = Worker(name, "plan")
     plan.close()
     workers = {way: Worker(name, way) for way in taking_part(WORKLOADS[name], peers)}
     try:
-        timings = _first_calls(workers)
+        await_quiet(until)
+        measured = Measured(name, plan.greeting, _first_calls(workers))
         for _ in range(runs):
-            for timing in timings:
-                if not timing.failed and sum(timing.seconds) < PATIENCE:
-                    timing.seconds.append(workers[timing.way].call()["seconds"])
+            _add_round(measured, workers, until)
     finally:
         for worker in workers.values():
             worker.close()
-    return Measured(name, plan.greeting, timings)
+    return measured
+
+
+def _add_round(measured: Measured, workers: dict[str, Worker], until: float) -> None:
+    going = [t for t in measured.timings if not t.failed and sum(t.seconds) < ENOUGH]
+    own = [worker.process.pid for worker in workers.values()]
+    while True:
+        await_quiet(until)
+        seconds, others = observed(lambda: [workers[t.way].call()["seconds"] for t in going], own)
+        if others <= TOLERATED or time.monotonic() >= until:
+            break
+    measured.disturbed += others > TOLERATED
+    for timing, found in zip(going, seconds, strict=True):
+        timing.seconds.append(found)
 
 
 def _first_calls(workers: dict[str, Worker]) -> list[Timing]:

@@ -69,12 +69,14 @@ def _expense_row(one: Measured) -> list[str]:
 
 
 def absent(measured: Sequence[Measured], peers: Sequence[str]) -> str:
-    lines = [f"- {peer}: not installed" for peer in peers if not installed(peer)]
+    lines = [f"- {peer}: left out, not installed" for peer in peers if not installed(peer)]
     for one in measured:
         ways = [way for way in WORKLOADS[one.workload].left_out if way.partition(" ")[0] in peers]
-        lines += [f"- {one.workload}: {way}, known to be slow or large" for way in ways if _is_here(way)]
+        lines += [f"- {one.workload}: {way}, left out, known to be slow or large" for way in ways if _is_here(way)]
+        if one.disturbed:
+            lines.append(f"- {one.workload}: other processes took part in {one.disturbed} rounds")
         lines += [f"- {one.workload}: {timing.way} fails: {timing.failed}" for timing in one.timings if timing.failed]
-    return "\n".join(["Left out:", "", *lines]) if lines else ""
+    return "\n".join(["To be known:", "", *lines]) if lines else ""
 
 
 def _is_here(way: str) -> bool:

@@ -38,11 +38,11 @@ class Factor:
         linearised = Linearised(program)
         setting = setting_of(self._point, head)
         writer = Writer(program, setting.width, setting.rates)
-        edges = Edges(linearised, question, writer, per_sample=False, only=[program.producer[head]])
-        for vertex in edges.interior:
-            edges.eliminate(vertex, "in")
-        plan = written("local", edges, writer)
         with precise(self._point.wide):
+            edges = Edges(linearised, question, writer, per_sample=False, only=[program.producer[head]])
+            for vertex in edges.interior:
+                edges.eliminate(vertex, "in")
+            plan = written("local", edges, writer)
             values = program.evaluate(self._point.arguments(), list(program.constants.values()), program.needed([head]))
             array = accumulate(plan, linearised, values, program.dtype(head))[0]
             return np.asarray(densify(plan.answers[0].pattern, array, array.dtype)).reshape(self.shape)
@@ -56,7 +56,8 @@ def factors_of(context: Any) -> tuple[Factor, ...]:
     point, question = context.point, context.request.at(context.point)
     program = point.traced.program
     setting = setting_of(point, question.of[0])
-    edges = Edges(Linearised(program), question, Writer(program, setting.width, setting.rates), per_sample=False)
+    with precise(point.wide):
+        edges = Edges(Linearised(program), question, Writer(program, setting.width, setting.rates), per_sample=False)
     names = step_names(point)
     found = []
     for head in reversed(edges.interior):

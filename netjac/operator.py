@@ -217,7 +217,7 @@ class Jacobian:
         flat = block.reshape((*block.shape[: block.ndim - len(old)], prod(old)))
         if self._sides.shared and flat.ndim == 2 and "k...n" in rule:
             rule = "...mn,kn->k...m"
-        result = np.einsum(rule, self._matrix(), flat)
+        result = np.einsum(rule, dense.working(self._matrix()), dense.working(flat))
         return result.reshape((*result.shape[:-1], *new)).astype(self.dtype)
 
     @property
@@ -265,13 +265,13 @@ class Jacobian:
 
     def gram(self) -> Any:
         """J Jᵀ: (batch, m, m)."""
-        a = self._matrix()
-        return self._back(a @ np.swapaxes(a, -1, -2))
+        a = dense.working(self._matrix())
+        return self._back((a @ np.swapaxes(a, -1, -2)).astype(self.dtype))
 
     def normal(self) -> Any:
         """Jᵀ J: (batch, n, n)."""
-        a = self._matrix()
-        return self._back(np.swapaxes(a, -1, -2) @ a)
+        a = dense.working(self._matrix())
+        return self._back((np.swapaxes(a, -1, -2) @ a).astype(self.dtype))
 
     def diagonal(self) -> Any:
         """The entries J[i, i]: (batch, min(m, n))."""

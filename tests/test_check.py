@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -171,3 +172,22 @@ def test_half_precision_is_checked_within_its_own_rounding():
     assert nj.check(NET, jnp.asarray(X, jnp.bfloat16)).passed
     J = nj.jacobian(NET, jnp.asarray(X, jnp.bfloat16))
     assert not spoiled(J, ..., 1.2).check().passed
+
+
+def test_a_parameters_jacobian_is_checked_by_sample():
+    model = jax.tree_util.Partial(lambda w, x: jnp.tanh(x @ w), jnp.asarray(W, jnp.float32))
+    found = nj.jacobian(nj.network(model, batched=True), X, wrt="parameters")
+    J = next(iter(found.values()))
+    assert J.shape == (4, 5, 6, 5)
+    assert J.check().passed
+    wrong = spoiled(J, (2, 3, 1, 3), 1.01).check()
+    assert not wrong.passed
+    assert wrong.framework_where == (2, 3, 1, 3)
+
+
+def test_a_network_in_float32_that_rounds_across_a_kink_passes():
+    """In float32 the sum is exactly 1 and relu'(0) = 0; in float64 it lies just above."""
+    x = np.array([1.0, 2e-8, 0.5], np.float32)
+    found = nj.check(lambda x: jnp.maximum(x[0] + x[1] - 1, 0) * jnp.ones(2, x.dtype) + x[2], x)
+    assert found.passed
+    assert found.kinks == 4

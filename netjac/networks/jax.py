@@ -140,7 +140,7 @@ class JaxNetwork(Network):
                 values[i] = value
             return function(parameters, tuple(values))
 
-        outputs, pull = jax.vjp(along, self.parameters, [arrays[i] for i in moving])
+        outputs, pull = jax.vjp(along, self._parameters_with(arrays), [arrays[i] for i in moving])
         seeds = tuple(
             np.zeros(y.shape, y.dtype if jnp.issubdtype(y.dtype, jnp.inexact) else jax.dtypes.float0)
             if u is None
@@ -154,8 +154,15 @@ class JaxNetwork(Network):
         return tuple(grads), {name: np.asarray(grad) for name, grad in by_parameters.items()}
 
     def evaluate(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        outputs = self.prepare([])(self.parameters, tuple(jnp.asarray(value) for value in inputs))
-        return tuple(np.asarray(y) for y in outputs)
+        arrays = tuple(jnp.asarray(value) for value in inputs)
+        return tuple(np.asarray(y) for y in self.prepare([])(self._parameters_with(arrays), arrays))
+
+    def _parameters_with(self, arrays: Sequence[jax.Array]) -> Parameters:
+        """The parameters in the floating dtype of the inputs, so that their gradients are not rounded to another."""
+        floating = [array.dtype for array in arrays if _is_floating(array)]
+        if not floating:
+            return self.parameters
+        return {name: value.astype(jnp.result_type(*floating)) for name, value in self.parameters.items()}
 
 
 def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
