@@ -164,7 +164,7 @@ class Writer:
         own = pattern.in_labels if direction == "pull" else pattern.out_labels
         basis = tuple(n for n in pattern.data if n not in own)
         vectors = prod(pattern.sizes[n] for n in basis)
-        operations = 2 * vectors * sweep_operations(self.program, eqn)
+        operations = vectors * sweep_operations(self.program, eqn)
         action = Sweep(direction, equation, near, far, pattern, basis, tuple(plans))
         writes = tuple(Stored(self.registers + i, plan) for i, plan in enumerate(plans))
         self._append(f"{direction} {eqn.name}", (block,), writes, action, operations)
