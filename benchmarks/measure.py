@@ -27,12 +27,14 @@ ENOUGH = 20.0
 
 @dataclass
 class Timing:
-    """One way: its `first` call (tracing and compiling), the later calls' `seconds`, `peak` bytes above what the process
-    held before the first, and `error`, the distance from netjac's result relative to its norm."""
+    """One way: its `first` call (tracing and compiling), the later calls' `seconds` and the `processor` seconds of all
+    their threads, which others on the machine change less; `peak` bytes above what the process held before the first,
+    and `error`, the distance from netjac's result relative to its norm."""
 
     way: str
     first: float = 0.0
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     peak: int = 0
     error: float = 0.0
     failed: str = ""
@@ -108,25 +110,37 @@ def measure(name: str, runs: int, peers: Sequence[str], patience: float = 0.0) -
     try:
         await_quiet(until)
         measured = Measured(name, plan.greeting, _first_calls(workers))
-        for _ in range(runs):
-            _add_round(measured, workers, until)
+        for number in range(runs):
+            _add_round(measured, workers, until, number)
     finally:
         for worker in workers.values():
             worker.close()
     return measured
 
 
-def _add_round(measured: Measured, workers: dict[str, Worker], until: float) -> None:
+def _add_round(measured: Measured, workers: dict[str, Worker], until: float, number: int) -> None:
+    """Each way in turn, from another one on every time: twice, and the second call counts, as in a user's loop.
+
+    Who comes first after a wait finds cold caches, and who comes after a framework finds its threads still awake.
+    """
     going = [t for t in measured.timings if not t.failed and sum(t.seconds) < ENOUGH]
+    place = number % len(going)
+    going = [*going[place:], *going[:place]]
     own = [worker.process.pid for worker in workers.values()]
     while True:
         await_quiet(until)
-        seconds, others = observed(lambda: [workers[t.way].call()["seconds"] for t in going], own)
+        answers, others = observed(lambda: [_second_call(workers[t.way]) for t in going], own)
         if others <= TOLERATED or time.monotonic() >= until:
             break
     measured.disturbed += others > TOLERATED
-    for timing, found in zip(going, seconds, strict=True):
-        timing.seconds.append(found)
+    for timing, answer in zip(going, answers, strict=True):
+        timing.seconds.append(answer["seconds"])
+        timing.processor.append(answer["processor"])
+
+
+def _second_call(worker: Worker) -> dict[str, Any]:
+    worker.call()
+    return worker.call()
 
 
 def _first_calls(workers: dict[str, Worker]) -> list[Timing]:

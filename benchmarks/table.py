@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from statistics import median
 
 from benchmarks.contenders import WAYS, installed
 from benchmarks.measure import Measured, Timing
@@ -55,17 +56,23 @@ def _way(timing: Timing | None) -> str:
 
 
 def expense(measured: Sequence[Measured]) -> str:
-    """First calls and peak memory, netjac beside the fastest peer."""
-    head = ["workload", "first call", "of the best peer", "peak memory", "of the best peer"]
+    """Processor time, first calls and peak memory, netjac beside the fastest peer."""
+    head = ["workload", "best peer"]
+    for what in ("processor time", "first call", "peak memory"):
+        head += [what, "of the best peer"]
     return _table(head, [_expense_row(one) for one in measured])
 
 
 def _expense_row(one: Measured) -> list[str]:
-    cells = [one.workload]
     best = one.best()
-    for figure in (lambda t: f"{t.first:.2f} s", lambda t: f"{t.peak / 2**20:.0f} MiB"):
-        cells += [figure(one.ours), f"{figure(best)} ({best.way})" if best else "–"]
+    cells = [one.workload, best.way if best else "–"]
+    for figure in (_processor, lambda t: f"{t.first:.2f} s", lambda t: f"{t.peak / 2**20:.0f} MiB"):
+        cells += [figure(one.ours), figure(best) if best else "–"]
     return cells
+
+
+def _processor(timing: Timing) -> str:
+    return _milliseconds(median(timing.processor)) if timing.processor else "–"
 
 
 def absent(measured: Sequence[Measured], peers: Sequence[str]) -> str:

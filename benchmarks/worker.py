@@ -24,7 +24,7 @@ STATUS = Path("/proc/self/status")
 
 
 def main(name: str, way: str) -> None:
-    """Says that it is ready, then answers each line with {"seconds", "peak", "saved"} or {"failed"}."""
+    """Says that it is ready, then answers each line with {"seconds", "processor", "peak", "saved"} or {"failed"}."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     workload = WORKLOADS[name]
     weights, x = drawn(workload)
@@ -37,13 +37,14 @@ def main(name: str, way: str) -> None:
     _say({"ready": way})
     before = _most_memory()
     for line in sys.stdin:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         try:
             result = call()
         except Exception as error:  # what a framework cannot do is a finding
             _say({"failed": f"{type(error).__name__}: {str(error)[:120]}"})
             continue
-        answer = {"seconds": time.perf_counter() - start, "peak": _most_memory() - before}
+        answer = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
+        answer["peak"] = _most_memory() - before
         if json.loads(line).get("save"):
             with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as file:
                 np.save(file, result.reshape(workload.batch, -1))

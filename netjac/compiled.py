@@ -22,6 +22,7 @@ from netjac.plan.eliminate import Linearised, Question
 from netjac.plan.plan import Answer, Plan
 from netjac.plan.search import Setting, search
 from netjac.precision import is_wide
+from netjac.rules.loops import directions
 
 MOST_PLANS = 128
 _PLANS: OrderedDict[Hashable, Compiled] = OrderedDict()
@@ -111,6 +112,18 @@ def _laid_out(answer: Answer, array: jax.Array, per_sample: bool) -> jax.Array:
     dense = densify(pattern, array, array.dtype, keep)
     inner = pattern.in_shape[1:] if per_sample else pattern.in_shape
     return dense.reshape((*pattern.out_shape, *inner))
+
+
+def sweepable(program: Program, direction: str, wrt: int, of: int) -> bool:
+    """Whether JAX has this direction's derivative of every equation between two values."""
+    reached = {wrt}
+    for index in program.needed([of]):
+        eqn = program.equations[index]
+        if reached.intersection(eqn.operands):
+            if not directions(eqn)[direction == "pull"]:
+                return False
+            reached.update(result for result in eqn.results if program.differentiable(result))
+    return True
 
 
 def swept(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from netjac.compiled import Compiled, swept
+from netjac.compiled import Compiled, sweepable, swept
 from netjac.errors import NotDifferentiableError, ShapeError, UnknownNameError
 from netjac.framework import framework_jacobian
 from netjac.networks.arrays import like
@@ -84,6 +84,10 @@ class Asked:
             )
             return function(self.point.arguments(), list(traced.program.constants.values()), block)
 
+    def sweepable(self, pair: Pair, direction: str) -> bool:
+        question = self.request.at(self.point)
+        return sweepable(self.point.traced.program, direction, question.wrt[pair[1]], question.of[pair[0]])
+
     def jacobian(self, pair: Pair) -> Jacobian:
         alone = Request((self.request.of[pair[0]],), (self.request.wrt[pair[1]],))
         context = (
@@ -99,6 +103,7 @@ class Asked:
             self.point.given[0],
             lambda: titled(self.compiled.plan, self.point, self.request),
             context,
+            lambda direction: self.sweepable(pair, direction),
         )
 
 
@@ -186,14 +191,23 @@ def _ask(model: Any, x: Any, wrt: Names, of: Names, options: Options) -> Group:
         raise UnknownNameError.of("engine", options.engine, ENGINES)
     with jax.default_matmul_precision(options.precision):
         point = meet(model, x)
+        requests, named_of, named_wrt = _understood(point, wrt, of)
+        asked = tuple(Asked(point, r, options, planned(point, r, options)) for r in requests)
+    return Group(asked, named_of, named_wrt)
+
+
+def _understood(point: Point, wrt: Names, of: Names) -> tuple[list[Request], bool, bool]:
+    """The requests that the names come to, and whether the outputs and the inputs are answered by name."""
+    place = (wrt if isinstance(wrt, str) else tuple(wrt), of if isinstance(of, str) else tuple(of))
+    if place not in point.traced.asked:
         ofs, named_of = output_names(point, of)
         wrts, named_wrt = input_names(point, wrt)
         refuse_integers(point, ofs, wrts)
         together = [n for n in wrts if n in point.traced.inputs or n in point.traced.parameters]
         requests = [Request(tuple(ofs), tuple(together))] if together else []
         requests += [Request(tuple(ofs), (n,)) for n in wrts if n not in together]
-        asked = tuple(Asked(point, r, options, planned(point, r, options)) for r in requests)
-    return Group(asked, named_of, named_wrt)
+        point.traced.asked[place] = requests, named_of, named_wrt
+    return point.traced.asked[place]
 
 
 def _nested(group: Group) -> Any:

@@ -27,6 +27,7 @@ from netjac.structure import Structure
 from netjac.vectors import Sides, columns, cotangents, tangents
 
 Sweep = Callable[[str, jax.Array], jax.Array]
+Can = Callable[[str], bool]
 
 
 class Jacobian:
@@ -47,6 +48,7 @@ class Jacobian:
         reference: Any,
         plan: Callable[[], Plan | None],
         context: Any = None,
+        can: Can = lambda _direction: True,
     ) -> None:
         self._sides = sides
         self._structure = structure
@@ -55,6 +57,7 @@ class Jacobian:
         self._reference = reference
         self._plan = plan
         self._context = context
+        self._can = can
         self._dense: jax.Array | None = None
 
     # What it is ------------------------------------------------------------------------------------------------
@@ -151,12 +154,19 @@ class Jacobian:
         sides = self._sides.with_batch(None if np.ndim(chosen) == 0 else len(chosen))
         sweep = None if self._sweep is None else self._some_samples(chosen)
         return Jacobian(
-            sides, self._structure, lambda: self._picked(index), sweep, self._reference, self._plan, self._context
+            sides,
+            self._structure,
+            lambda: self._picked(chosen),
+            sweep,
+            self._reference,
+            self._plan,
+            self._context,
+            self._can,
         )
 
-    def _picked(self, index: Any) -> jax.Array:
+    def _picked(self, chosen: np.ndarray) -> jax.Array:
         with self._precise():
-            return self.to_jax()[index]
+            return self.to_jax()[chosen]
 
     def _some_samples(self, chosen: np.ndarray) -> Sweep:
         """Sweeps for some of the samples: the others are given zeros and left out."""
@@ -178,7 +188,8 @@ class Jacobian:
     def __matmul__(self, v: Any) -> Any:
         """J v for tangents of shape (*in), (batch, *in), either with one more axis k of vectors, or flat (n,), (batch, n).
 
-        The result has out in the place of in. One forward sweep a vector; J is not formed. `J @ J.T` is `J.gram()`.
+        The result has out in the place of in. One forward sweep a vector; J is not formed, unless the network has no
+        forward mode (a custom_vjp). `J @ J.T` is `J.gram()`.
         """
         if isinstance(v, Transposed):
             return self.gram() if v.T is self else NotImplemented
@@ -189,7 +200,8 @@ class Jacobian:
     def __rmatmul__(self, u: Any) -> Any:
         """uᵀJ for cotangents of shape (*out), (batch, *out), either with one more axis k in front of out, or flat.
 
-        The result has in in the place of out. One reverse sweep a vector.
+        The result has in in the place of out. One reverse sweep a vector, where the network has a reverse mode (a
+        while loop has none: then J is formed).
         """
         with self._precise():
             block, restore = cotangents(self._sides, to_jax(_array(u)))
@@ -197,13 +209,14 @@ class Jacobian:
 
     def _pushed(self, block: jax.Array) -> jax.Array:
         """(k, batch?, *in) → (k, batch?, *out)."""
-        if self._sweep is not None and not self._known():
+        if self._sweep is not None and not self._known() and self._can("push"):
             return self._sweep("push", block)
-        return jnp.asarray(self._by_matrix(np.asarray(block), self._sides.inn, self._sides.out, "...mn,k...n->k...m"))
+        rule = "...mn,kn->k...m" if self._sides.shared else "...mn,k...n->k...m"
+        return jnp.asarray(self._by_matrix(np.asarray(block), self._sides.inn, self._sides.out, rule))
 
     def _pulled(self, block: jax.Array) -> jax.Array:
         """(k, batch?, *out) → (k, batch?, *in)."""
-        if self._sweep is not None and not self._known() and not self._sides.shared:
+        if self._sweep is not None and not self._known() and not self._sides.shared and self._can("pull"):
             return self._sweep("pull", block)
         return jnp.asarray(self._by_matrix(np.asarray(block), self._sides.out, self._sides.inn, "...mn,k...m->k...n"))
 
@@ -215,8 +228,6 @@ class Jacobian:
 
     def _by_matrix(self, block: np.ndarray, old: tuple[int, ...], new: tuple[int, ...], rule: str) -> np.ndarray:
         flat = block.reshape((*block.shape[: block.ndim - len(old)], prod(old)))
-        if self._sides.shared and flat.ndim == 2 and "k...n" in rule:
-            rule = "...mn,kn->k...m"
         result = np.einsum(rule, dense.working(self._matrix()), dense.working(flat))
         return result.reshape((*result.shape[:-1], *new)).astype(self.dtype)
 

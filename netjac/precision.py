@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,11 +14,9 @@ def is_wide() -> bool:
     return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
-@contextmanager
-def precise(wide: bool) -> Iterator[None]:
+def precise(wide: bool) -> AbstractContextManager[Any]:
     """64-bit dtypes (or none) for the time of a call; the user's own setting stays as it is."""
-    with jax.enable_x64(wide):
-        yield
+    return jax.enable_x64(wide)
 
 
 def matmul_precision() -> str | None:

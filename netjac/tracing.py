@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -27,7 +28,8 @@ FLOATS = ("bfloat16", "float16", "float32", "float64")
 class Traced:
     """A program with the names that can be asked for.
 
-    `inputs`, `outputs`, `parameters` and `layers` map names to values; `identity` is equal for equal programs.
+    `inputs`, `outputs`, `parameters` and `layers` map names to values; `identity` is equal for equal programs; `asked`
+    keeps what names in questions were found to mean.
     """
 
     program: Program
@@ -38,6 +40,7 @@ class Traced:
     layers: dict[str, int]
     identity: Hashable
     seen: Seen
+    asked: dict[Hashable, Any] = field(default_factory=dict)
 
     def value(self, name: str) -> int:
         """The value that a name stands for: an input, output, parameter, layer, or `layer.pre`."""
@@ -116,7 +119,12 @@ def widened(point: Point) -> Point:
 
 def computation_dtype(arrays: Sequence[Any]) -> Any:
     """The floating dtype of the inputs; None where no input is floating."""
-    floats = {str(array.dtype) for array in arrays} & set(FLOATS)
+    return _widest(tuple(array.dtype for array in arrays))
+
+
+@lru_cache
+def _widest(dtypes: tuple[Any, ...]) -> Any:
+    floats = {str(dtype) for dtype in dtypes} & set(FLOATS)
     if floats == {"bfloat16", "float16"}:
         return jnp.dtype("float32")
     return jnp.dtype(max(floats, key=FLOATS.index)) if floats else None

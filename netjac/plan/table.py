@@ -61,7 +61,7 @@ def table(plan: Plan) -> str:
 
     rule = "  ".join("─" * width for width in widths)
     title = [plan.title] if plan.title else []
-    legend = "factor axes: a=8 is tied to the axis of the same letter; ° has no numbers along it"
+    legend = "factor axes: two of the same letter are tied, one entry to one; ° has no numbers along it"
     return "\n".join([*title, line(HEAD), rule, *map(line, rows), rule, *_summary(plan), legend])
 
 

@@ -1,7 +1,7 @@
 """What lies inside an equation that carries programs of its own: loops, branches, custom derivatives.
 
-`while` has no reverse mode and `custom_vjp` no forward mode in JAX (that of `custom_linear_solve` fails when only some of
-its operands move); a scan or a branch that holds one inherits that.
+`while` and extremes over dilated windows have no reverse mode and `custom_vjp` has no forward mode in JAX; a scan or a
+branch that holds one inherits that.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ import jax.extend.core as jex
 from netjac.graph.program import Equation, Program, flatten
 
 FORWARD_ONLY = frozenset({"while"})
-REVERSE_ONLY = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr", "custom_linear_solve"})
+REVERSE_ONLY = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr"})
+EXTREMES = frozenset({"reduce_window_max", "reduce_window_min"})
 
 
 def directions(eqn: Equation) -> tuple[bool, bool]:
     """(can push, can pull)."""
-    names = {eqn.name, *_inside(eqn.parameters)}
-    return not names & REVERSE_ONLY, not names & FORWARD_ONLY
+    steps = [(eqn.name, eqn.parameters), *_inside(eqn.parameters)]
+    return not any(name in REVERSE_ONLY for name, _ in steps), not any(_forward_only(*step) for step in steps)
 
 
-def _inside(parameters: dict) -> Iterator[str]:
+def _forward_only(name: str, parameters: dict) -> bool:
+    return name in FORWARD_ONLY or (name in EXTREMES and any(n != 1 for n in parameters["window_dilation"]))
+
+
+def _inside(parameters: dict) -> Iterator[tuple[str, dict]]:
     for body in jex.jaxprs_in_params(parameters):
         for eqn in body.eqns:
-            yield eqn.primitive.name
+            yield eqn.primitive.name, eqn.params
             yield from _inside(eqn.params)
 
 

@@ -207,6 +207,13 @@ def linear_algebra(program: Program, eqn: Equation, operand: int, result: int) -
     return [(a, a) for a, size in enumerate(same) if program.shape(eqn.results[result])[a : a + 1] == (size,)]
 
 
+@ties("custom_linear_solve")
+def linear_solve(_program: Program, eqn: Equation, operand: int, _result: int) -> Pairs | None:
+    """The solution depends on the matrix and the right-hand side; what the solvers are given has no derivative in JAX."""
+    lengths = eqn.parameters["const_lengths"]
+    return None if lengths.matvec <= operand < sum(lengths) else ()
+
+
 @ties("fft")
 def fourier(program: Program, eqn: Equation, _operand: int, _result: int) -> Pairs:
     rank = _rank(program, eqn)

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.measure import Measured, Timing
-from benchmarks.table import absent, times
+from benchmarks.table import absent, expense, times
 from benchmarks.workloads import WORKLOADS, drawn
 
 
@@ -21,7 +21,10 @@ def test_the_command_measures_a_workload_and_the_contenders_agree(tmp_path, caps
     found = json.loads(files[0].read_text())["tiny"]
     timings = {timing["way"]: timing for timing in found["timings"]}
     assert list(timings) == ["netjac", "jax jacrev", "jax jacfwd"]
-    assert all(len(t["seconds"]) == 2 and t["error"] < 1e-6 and not t["failed"] for t in timings.values())
+    for timing in timings.values():
+        assert len(timing["seconds"]) == len(timing["processor"]) == 2
+        assert timing["error"] < 1e-6
+        assert not timing["failed"]
     assert found["predicted"]["operations"] > 0
 
 
@@ -36,6 +39,16 @@ def test_the_ratio_is_to_the_fastest_way_of_all_peers():
     row = times([measured], ("jax", "torch")).splitlines()[-1]
     assert row == "| tiny (2) | 6 ms jacfwd | – | **3 ms** | 1 ms (cut, 1.0e+02 operations) | 2.00× | 3e-07 |"
     assert "- tiny: torch vmap(jacrev) fails: RuntimeError: no" in absent([measured], ("jax", "torch"))
+
+
+def test_the_expense_is_set_beside_that_of_the_fastest_peer():
+    timings = [
+        Timing("netjac", 1.5, [0.002], [0.004], 3 * 2**20),
+        Timing("jax jacrev", 1.25, [0.009], [0.012], 2**20),
+        Timing("jax jacfwd", 0.5, [0.006], [0.008], 2 * 2**20),
+    ]
+    row = expense([Measured("tiny", {}, timings)]).splitlines()[-1]
+    assert row == "| tiny | jax jacfwd | 4 ms | 8 ms | 1.50 s | 0.50 s | 3 MiB | 2 MiB |"
 
 
 def test_weights_are_the_same_at_every_drawing():

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -272,13 +274,15 @@ def test_a_custom_derivative_that_mixes_samples_is_not_per_sample_though_its_pri
 LAYOUTS = [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW"), ("NWC", "WIO", "NWC"), ("NDHWC", "DHWIO", "NDHWC")]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize(
-    ("stride", "padding", "dilation", "spread"),
-    [(1, "VALID", 1, 1), (2, "SAME", 1, 1), (1, "SAME", 2, 1), (1, [(1, 0)], 1, 2)],
-)
-@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(2, 3, 1), (1, 8, 1), (4, 4, 4), (4, 2, 2)])
-def test_a_convolution_by_input_and_by_kernel(layout, stride, padding, dilation, spread, inputs, outputs, groups):
+WINDOWS = [(1, "VALID", 1, 1), (2, "SAME", 1, 1), (1, "SAME", 2, 1), (1, [(1, 0)], 1, 2)]
+CHANNELS = [(2, 3, 1), (1, 8, 1), (4, 4, 4), (4, 2, 2)]
+CONVOLUTIONS = [(LAYOUTS[0], *pair) for pair in product(WINDOWS, CHANNELS)]
+CONVOLUTIONS += [(layout, *pair) for layout in LAYOUTS[1:] for pair in zip(WINDOWS, CHANNELS, strict=True)]
+
+
+@pytest.mark.parametrize(("layout", "window", "channels"), CONVOLUTIONS, ids=str)
+def test_a_convolution_by_input_and_by_kernel(layout, window, channels):
+    (stride, padding, dilation, spread), (inputs, outputs, groups) = window, channels
     rank = len(layout[0]) - 2
     extent = dict(zip("DHW", (3, 4, 3), strict=True))
     x = draw(*({"N": 2, "C": inputs}.get(c) or extent[c] for c in layout[0]))
