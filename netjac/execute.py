@@ -18,10 +18,11 @@ from netjac.factors.addition import Addition
 from netjac.factors.pattern import labels_of
 from netjac.factors.product import Product
 from netjac.factors.refine import Untie, Whole, spread
+from netjac.factors.window import Banded, Joined, Placed, Read
 from netjac.plan.eliminate import Linearised
 from netjac.plan.plan import Plan
 from netjac.plan.steps import Action, LocalFactor, Seed, Sweep
-from netjac.rules.local import Explicit, Opaque
+from netjac.rules.local import Opaque
 
 Numbers = jax.Array | None
 
@@ -75,7 +76,8 @@ def _(action: Seed, run: Run, _read: Sequence[Numbers]) -> list[Numbers]:
 @perform.register
 def _(action: LocalFactor, run: Run, _read: Sequence[Numbers]) -> list[Numbers]:
     local = run.linearised.local(action.equation, action.operand, action.result)
-    assert isinstance(local, Explicit)
+    local = local.written if isinstance(local, Opaque) else local
+    assert local is not None
     return [None if local.numbers is None else local.numbers(run.values)]
 
 
@@ -90,7 +92,7 @@ def _(action: Addition, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
 
 
 @perform.register
-def _(action: Untie, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
+def _(action: Untie | Read | Banded | Joined | Placed, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
     return [action.apply(read[0], run.dtype)]
 
 

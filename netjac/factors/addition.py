@@ -6,12 +6,13 @@ different ties (the I + F of a residual connection) stay apart as the terms of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
 from netjac.factors.pattern import Axes, Pattern, labels_of
 from netjac.factors.refine import Split, common_atoms, parts, split
+from netjac.factors.window import aligned
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,18 @@ def add(left: Pattern, right: Pattern) -> Addition | None:
                     return None
     a, b = split(left, cuts[0])[0], split(right, cuts[1])[0]
     names = _matching(a.pattern, b.pattern)
-    if names is None:
+    hidden = None if names is None else aligned(a.pattern, b.pattern, names)
+    if names is None or hidden is None:
         return None
+    names.update(hidden)
     right_data = tuple(names[label] for label in b.pattern.data)
     longer, shorter = a.pattern.data, right_data
     if len(longer) < len(shorter):
         longer, shorter = shorter, longer
     missing = tuple(label for label in shorter if label not in longer)
-    pattern = Pattern(a.pattern.out, a.pattern.inn, missing + longer, a.pattern.sizes)
+    clean = {w.label for w in a.pattern.windows if w.clean} & {names[w.label] for w in b.pattern.windows if w.clean}
+    windows = tuple(replace(w, clean=w.label in clean) for w in a.pattern.windows)
+    pattern = Pattern(a.pattern.out, a.pattern.inn, missing + longer, a.pattern.sizes, windows)
     return Addition(a, b, right_data, pattern)
 
 

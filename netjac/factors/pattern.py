@@ -17,15 +17,38 @@ no data along I) or constant (the ones of a sum).
 
 Axes of size 1 have no atoms at all, so that squeezing and broadcasting sizes of 1 costs nothing. Patterns are plain
 data: planning computes with them alone, and execution only follows.
+
+A convolution reads, for the result's position p and the kernel's tap k, the operand's position s·p + d·k + f. Such an
+axis has a label whose index follows from others', by a `Window`: the label stands on its side like any other, the numbers
+vary along p and k, and k, which is on neither side, is hidden.
+
+    z[p] = Σ_k K[k] v[2p + k − 1]              out=((0,),) inn=((1,),) data=(2,) windows=(Window(1, ((0, 2), (2, 1)), −1),)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 Axes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """index(label) = Σ stride · index(term) + offset; entries that it would put outside the label's extent do not exist.
+
+    `clean`: the numbers are known to be zero there, or no entry falls outside.
+    """
+
+    label: int
+    terms: tuple[tuple[int, int], ...]
+    offset: int
+    clean: bool
+
+    def renamed(self, names: Mapping[int, int]) -> Window:
+        terms = tuple((names.get(term, term), stride) for term, stride in self.terms)
+        return replace(self, label=names.get(self.label, self.label), terms=terms)
 
 
 @dataclass(frozen=True)
@@ -36,6 +59,7 @@ class Pattern:
     inn: Axes
     data: tuple[int, ...]
     sizes: tuple[int, ...]
+    windows: tuple[Window, ...] = ()
 
     @property
     def tied(self) -> frozenset[int]:
@@ -48,6 +72,21 @@ class Pattern:
     @property
     def in_labels(self) -> frozenset[int]:
         return frozenset(label for axis in self.inn for label in axis)
+
+    @property
+    def placed(self) -> frozenset[int]:
+        """The labels whose index follows from others'."""
+        return frozenset(window.label for window in self.windows)
+
+    @property
+    def hidden(self) -> frozenset[int]:
+        """The labels that only windows name."""
+        return frozenset(n for w in self.windows for n, _ in w.terms) - self.out_labels - self.in_labels
+
+    @property
+    def meetings(self) -> int:
+        """How many pairs of an out and an in index may have an entry."""
+        return prod(size for label, size in enumerate(self.sizes) if label not in self.placed)
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -72,7 +111,7 @@ class Pattern:
         return self.out_labels == self.in_labels
 
     def transposed(self) -> Pattern:
-        return Pattern(self.inn, self.out, self.data, self.sizes)
+        return replace(self, out=self.inn, inn=self.out)
 
     def __str__(self) -> str:
         return f"{_side(self.out, self)} × {_side(self.inn, self)}"
@@ -81,8 +120,12 @@ class Pattern:
 def _side(axes: Axes, pattern: Pattern) -> str:
     letters = "abcdefghklmnopqrstuvwxyz"
     tied = sorted(pattern.tied)
+    windows = {window.label: window for window in pattern.windows}
 
     def word(label: int) -> str:
+        if label in windows:
+            taps = prod(pattern.sizes[n] for n, _ in windows[label].terms if n in pattern.hidden)
+            return f"{taps} of {pattern.sizes[label]}"
         letter = f"{letters[tied.index(label) % len(letters)]}=" if label in tied else ""
         constant = "" if label in pattern.data else "°"
         return f"{letter}{pattern.sizes[label]}{constant}"
@@ -131,7 +174,8 @@ def dense(out_shape: Sequence[int], in_shape: Sequence[int]) -> Pattern:
 def renumbered(pattern: Pattern) -> Pattern:
     """The same pattern with labels counted in order of appearance, so that equal structures compare equal."""
     order: dict[int, int] = {}
-    for label in (*labels_of(pattern.out), *labels_of(pattern.inn)):
+    inside = (n for window in pattern.windows for n, _ in window.terms)
+    for label in (*labels_of(pattern.out), *labels_of(pattern.inn), *inside):
         order.setdefault(label, len(order))
     sizes = [0] * len(order)
     for label, place in order.items():
@@ -141,4 +185,5 @@ def renumbered(pattern: Pattern) -> Pattern:
         return tuple(tuple(order[label] for label in axis) for axis in axes)
 
     data = tuple(order[label] for label in pattern.data)
-    return Pattern(move(pattern.out), move(pattern.inn), data, tuple(sizes))
+    windows = tuple(window.renamed(order) for window in pattern.windows)
+    return Pattern(move(pattern.out), move(pattern.inn), data, tuple(sizes), windows)

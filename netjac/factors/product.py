@@ -137,13 +137,15 @@ def straddling(left: Pattern, right: Pattern) -> list[int]:
 def multiply(left: Pattern, right: Pattern, last: str = "in") -> Product:
     """Plan ∂u/∂v · ∂v/∂w. `last` ("in" or "out") is the side whose axes the result should have last in memory.
 
-    The axes of v must have common atoms (`straddling` is empty).
+    The axes of v must have common atoms (`straddling` is empty), and none of left's windows may stand on them: what they
+    reach is first read from the right factor (`netjac.factors.window`). Labels that right's windows name are kept.
     """
     left_step, right_step, meeting = _meet(left, right)
     a, b = left_step.pattern, right_step.pattern
     names_a, names_b, sizes = _names(a, b, meeting)
     out, inn = _renamed(a.out, names_a), _renamed(b.inn, names_b)
-    kept = set(labels_of(out)) | set(labels_of(inn))
+    windows = tuple(w.renamed(n) for n, side in ((names_a, a), (names_b, b)) for w in side.windows)
+    kept = {*labels_of(out), *labels_of(inn), *(n for window in windows for n, _ in window.terms)}
     data_a, data_b = (tuple(names[n] for n in side.data) for names, side in ((names_a, a), (names_b, b)))
     gone = [names_a[n] for n in labels_of(a.inn) if names_a[n] not in kept]
     contracted = tuple(n for n in gone if n in data_a and n in data_b)
@@ -153,7 +155,7 @@ def multiply(left: Pattern, right: Pattern, last: str = "in") -> Product:
     present = [n for n in dict.fromkeys((*data_a, *data_b)) if n in kept]
     tall = last == "in" and any(sizes[n] >= TALL for n in labels_of(out) if n in data_a and n not in labels_of(inn))
     order, right_first = _order(present, out, inn, data_a, data_b, contracted, "first" if tall else last)
-    pattern = renumbered(Pattern(out, inn, tuple(order), tuple(sizes)))
+    pattern = renumbered(Pattern(out, inn, tuple(order), tuple(sizes), windows))
     return Product(
         left_step, right_step, data_a, data_b, summed_a, summed_b, contracted, scale, tuple(order), tuple(sizes),
         pattern, right_first,
@@ -180,14 +182,19 @@ def _names(
     left: Pattern, right: Pattern, meeting: list[tuple[int, int]]
 ) -> tuple[dict[int, int], dict[int, int], list[int]]:
     """One numbering for the labels of both sides."""
-    names_left = {label: place for place, label in enumerate(dict.fromkeys(labels_of(left.out) + labels_of(left.inn)))}
+    names_left = {label: place for place, label in enumerate(dict.fromkeys(_all_labels(left)))}
     sizes = [left.sizes[label] for label in names_left]
     names_right = {theirs: names_left[ours] for ours, theirs in meeting}
-    for label in labels_of(right.inn):
+    for label in _all_labels(right):
         if label not in names_right:
             names_right[label] = len(sizes)
             sizes.append(right.sizes[label])
     return names_left, names_right, sizes
+
+
+def _all_labels(pattern: Pattern) -> tuple[int, ...]:
+    hidden = (n for window in pattern.windows for n, _ in window.terms)
+    return (*labels_of(pattern.out), *labels_of(pattern.inn), *hidden)
 
 
 def _renamed(axes: Axes, names: dict[int, int]) -> Axes:
@@ -220,10 +227,10 @@ def _order(
     def rank(label: int) -> int:
         if label in outs and label in ins:
             return 1
-        inside = label in ins
+        inside = label not in outs
         if last == "first":
             return 0 if inside else 2
         return 3 if inside == (last == "in") else 2
 
-    along = [n for n in dict.fromkeys((*labels_of(out), *labels_of(inn))) if n in present]
+    along = [n for n in dict.fromkeys((*labels_of(out), *labels_of(inn), *present)) if n in present]
     return sorted(along, key=rank), False

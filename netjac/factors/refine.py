@@ -8,14 +8,14 @@ sides (`whole`), which costs the ties along it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
 import jax
 import jax.numpy as jnp
 
-from netjac.factors.pattern import Axes, Pattern, labels_of
+from netjac.factors.pattern import Axes, Pattern, Window, labels_of
 
 Splits = Mapping[int, tuple[int, ...]]
 
@@ -72,7 +72,18 @@ def split(pattern: Pattern, splits: Splits) -> tuple[Split, dict[int, tuple[int,
         return tuple(tuple(piece for label in axis for piece in fresh[label]) for axis in axes)
 
     data = tuple(piece for label in pattern.data for piece in fresh[label])
-    return Split(Pattern(cut(pattern.out), cut(pattern.inn), data, tuple(sizes))), fresh
+    windows = tuple(_cut(window, fresh, sizes) for window in pattern.windows)
+    return Split(Pattern(cut(pattern.out), cut(pattern.inn), data, tuple(sizes), windows)), fresh
+
+
+def _cut(window: Window, fresh: Mapping[int, tuple[int, ...]], sizes: Sequence[int]) -> Window:
+    assert fresh[window.label] == (window.label,), "the label of a window was cut"
+    terms = tuple(
+        (piece, stride * prod(sizes[n] for n in fresh[label][place + 1 :]))
+        for label, stride in window.terms
+        for place, piece in enumerate(fresh[label])
+    )
+    return replace(window, terms=terms)
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,8 @@ def untie(pattern: Pattern, labels: Sequence[int]) -> Untie:
             data.append(label)
         data.append(twin[label])
     inn = tuple(tuple(twin.get(label, label) for label in axis) for axis in pattern.inn)
-    return Untie(pattern, tuple(labels), Pattern(pattern.out, inn, tuple(data), tuple(sizes)))
+    untied = Pattern(pattern.out, inn, tuple(data), tuple(sizes), pattern.windows)
+    return Untie(pattern, tuple(labels), untied)
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ class Whole:
 
 
 def whole(pattern: Pattern, side: str, axis: int) -> Whole:
-    """Join the atoms of one axis of "out" or "inn"; none of them may be tied."""
+    """Join the atoms of one axis of "out" or "inn"; none of them may be tied or be named by a window."""
     axes = getattr(pattern, side)
     merged = axes[axis]
     label = len(pattern.sizes)
@@ -144,7 +156,7 @@ def whole(pattern: Pattern, side: str, axis: int) -> Whole:
     if set(merged) & set(pattern.data):
         data = (*data, label)
     out, inn = (joined, pattern.inn) if side == "out" else (pattern.out, joined)
-    return Whole(pattern, merged, Pattern(out, inn, data, sizes))
+    return Whole(pattern, merged, Pattern(out, inn, data, sizes, pattern.windows))
 
 
 def spread(data: jax.Array, labels: Sequence[int], wanted: Sequence[int], sizes: Sequence[int]) -> jax.Array:
@@ -158,7 +170,8 @@ def spread(data: jax.Array, labels: Sequence[int], wanted: Sequence[int], sizes:
 def densify(
     pattern: Pattern, data: jax.Array | None, dtype: jnp.dtype, keep: frozenset[int] = frozenset()
 ) -> jax.Array:
-    """All entries as (*kept tied labels, *out, *in), the `keep` labels left out of both sides."""
+    """All entries as (*kept tied labels, *out, *in), the `keep` labels left out of both sides; windows are placed already."""
+    assert not pattern.windows, "a window reaches the writing out of entries"
     tied = tuple(sorted(pattern.tied - keep))
     array = jnp.ones((), dtype) if data is None else data
     if tied:

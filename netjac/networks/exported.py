@@ -50,11 +50,11 @@ def export(
 
 
 def _refuse_shapes(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
-    """Raises `ShapeError` where the module itself does not take inputs like these."""
+    """Raises `ShapeError` where torch itself refuses inputs like these; what the module raises on its own comes through."""
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             module(*args, **kwargs)
-    except Exception as error:
+    except (RuntimeError, IndexError) as error:
         shapes = ", ".join(str(tuple(t.shape)) for t in _pytree.tree_leaves((args, kwargs)) if hasattr(t, "shape"))
         told = str(error).strip().splitlines() or [type(error).__name__]
         raise ShapeError(f"{name!r} does not take inputs of shape {shapes} (samples first): {told[0][:200]}") from error

@@ -110,7 +110,8 @@ class Network(abc.ABC):
     @property
     @abc.abstractmethod
     def parameters(self) -> dict[str, Array]:
-        """The parameters by name, in the model's order, read from the model now; buffers are not among them."""
+        """The parameters by name, in the model's order, read from the model now. Floating-point state that is not trained
+        (moving statistics, buffers) is among them; `trainable` says which are."""
 
     @property
     @abc.abstractmethod

@@ -56,8 +56,7 @@ def sweep_operations(program: Program, eqn: Equation) -> int:
 
 def vector_operations(pattern: Pattern) -> int:
     """Operations to multiply one vector by a factor: two for each pair of indices that meet, one along ties alone."""
-    meetings = prod(pattern.sizes)
-    return meetings if pattern.is_diagonal else 2 * meetings
+    return pattern.meetings if pattern.is_diagonal else 2 * pattern.meetings
 
 
 def nbytes(pattern: Pattern, width: int) -> int:

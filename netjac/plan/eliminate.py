@@ -166,7 +166,7 @@ class Edges:
     def _gathered(self, terms: list[Term], others: list[Term]) -> list[Term]:
         """One stored term where blocks are about to be swept: two sweeps would cost twice."""
         stored = [t for t in terms if isinstance(t, Stored)]
-        if len(stored) > 1 and any(isinstance(t, Through) for t in others):
+        if len(stored) > 1 and any(isinstance(t, Through) and t.local.written is None for t in others):
             return [self.writer.combined(stored), *(t for t in terms if isinstance(t, Through))]
         return terms
 
@@ -175,7 +175,8 @@ class Edges:
         sweeps: dict[tuple[int, int], dict[int, tuple[int, Through]]] = {}
         for tail, lowers in below.items():
             for lower in self._gathered(lowers, [upper]):
-                if isinstance(lower, Through) and isinstance(upper, Stored) and lower.local.pulls:
+                plain = isinstance(lower, Through) and lower.local.pulls and lower.local.written is None
+                if plain and isinstance(lower, Through) and isinstance(upper, Stored):
                     sweeps.setdefault((lower.equation, lower.result), {})[lower.operand] = (tail, lower)
                 else:
                     made.append((tail, self.writer.multiply(upper, lower, last)))
@@ -201,5 +202,5 @@ class Edges:
                 terms = self.above.get(self.source(j), {}).get(self.sink(i))
                 if terms:
                     self.writer.at = "answer"
-                    found[i, j] = self.writer.combined([self.writer.stored(t) for t in terms])
+                    found[i, j] = self.writer.plain(self.writer.combined([self.writer.stored(t) for t in terms]))
         return found

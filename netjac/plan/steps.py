@@ -11,6 +11,7 @@ from netjac.factors.addition import Addition
 from netjac.factors.pattern import Pattern
 from netjac.factors.product import Product
 from netjac.factors.refine import Untie, Whole
+from netjac.factors.window import Banded, Joined, Placed, Read
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class LocalFactor:
-    """The numbers of an equation's explicit local Jacobian, by the places of its operand and result."""
+    """The numbers of an equation's local Jacobian, by the places of its operand and result: explicit, or written out."""
 
     equation: int
     operand: int
@@ -51,15 +52,15 @@ class Sweep:
     results: tuple[Pattern, ...]
 
 
-Action = Seed | LocalFactor | Sweep | Product | Addition | Untie | Whole
+Action = Seed | LocalFactor | Sweep | Product | Addition | Untie | Whole | Read | Banded | Joined | Placed
 
 
 @dataclass(frozen=True)
 class Step:
     """One line of a plan.
 
-    `form`: relabel, scale, sum, product, add, untie, or pull/push and the primitive. `at`: the value eliminated.
-    `moved`: bytes read and written. Operations count a multiplication and an addition as one each.
+    `form`: relabel, scale, sum, product, add, untie, read, band, join, place, or pull/push and the primitive. `at`: the
+    value eliminated. `moved`: bytes read and written. Operations count a multiplication and an addition as one each.
     """
 
     form: str

@@ -6,6 +6,7 @@ knows how any two of them make one stored term, and keeps the account.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 
@@ -16,10 +17,14 @@ from netjac.factors.addition import add
 from netjac.factors.pattern import Axes, Pattern, identity, labels_of, renumbered
 from netjac.factors.product import multiply, straddling
 from netjac.factors.refine import common_atoms, untie, whole
+from netjac.factors.window import bandable, banded, joined, opened, placed, read, unsettled
 from netjac.graph.program import Program
 from netjac.plan.cost import Rates, nbytes, seconds, sweep_operations
 from netjac.plan.steps import Action, LocalFactor, Seed, Step, Sweep
 from netjac.rules.local import Explicit, Opaque
+
+MOST_BANDED = 16
+"""A band matrix at most this much larger than its taps costs less than the shifted copies that it saves."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +85,113 @@ class Writer:
         return self.emit("seed", (), pattern, Seed(pattern, count, side), 0)
 
     def multiply(self, left: Term, right: Term, last: str) -> Stored:
-        """left · right as one stored term."""
+        """left · right as one stored term, by the cheaper way where there are two."""
+        if isinstance(left, Stored) and isinstance(right, Stored):
+            return self._product(left, right, last)
         if isinstance(left, Through) and isinstance(right, Through):
-            left, right = self._one_stored(left, right)
-        if isinstance(left, Stored) and isinstance(right, Through):
+            return self.multiply(*self._one_stored(left, right), last)
+        through = left if isinstance(left, Through) else right
+        assert isinstance(through, Through)
+        if through.local.written is None:
+            return self._by_sweep(left, right, last)
+
+        def written() -> Stored:
+            own = self.written(through)
+            return self.multiply(own if left is through else left, own if right is through else right, last)
+
+        return self._cheaper(lambda: self._by_sweep(left, right, last), written)
+
+    def _by_sweep(self, left: Term, right: Term, last: str) -> Stored:
+        if isinstance(left, Stored):
+            assert isinstance(right, Through)
             if right.local.pulls:
                 return self.pull(left, right.equation, right.result, {right.operand: right})[right.operand]
             return self.multiply(left, self._materialised(right, "push"), last)
-        if isinstance(left, Through):
-            assert isinstance(right, Stored)
-            if left.local.pushes:
-                return self.push(right, left)
-            return self.multiply(self._materialised(left, "pull"), right, last)
-        assert isinstance(left, Stored)
         assert isinstance(right, Stored)
+        if left.local.pushes:
+            return self.push(right, left)
+        return self.multiply(self._materialised(left, "pull"), right, last)
+
+    def _cheaper(self, *ways: Callable[[], Stored]) -> Stored:
+        """The way whose steps are predicted to take least; only its steps are kept."""
+        start, registers = len(self.steps), self.registers
+        tried = []
+        for way in ways:
+            result = way()
+            steps = self.steps[start:]
+            tried.append((sum(step.seconds for step in steps), steps, self.registers, result))
+            del self.steps[start:]
+            self.registers = registers
+        _, steps, self.registers, result = min(tried, key=lambda one: one[0])
+        self.steps += steps
+        return result
+
+    def _product(self, left: Stored, right: Stored, last: str) -> Stored:
+        left, right = self._facing(left, right)
         for axis in straddling(left.pattern, right.pattern):
             left, right = self._whole(left, "inn", axis), self._whole(right, "out", axis)
         plan = multiply(left.pattern, right.pattern, last)
-        return self.emit(plan.form, (left, right), plan.pattern, plan, plan.operations)
+        return self._settled(self.emit(plan.form, (left, right), plan.pattern, plan, plan.operations))
+
+    def _facing(self, left: Stored, right: Stored) -> tuple[Stored, Stored]:
+        """Left without windows where the two meet: right is read through them instead, or they are placed."""
+        along: set[int] = set()
+        facing = []
+        for axis, labels in enumerate(left.pattern.inn):
+            old = right.pattern.out[axis]
+            for place, w in enumerate(left.pattern.windows):
+                if w.label not in labels:
+                    continue
+                if len(labels) > 1 or len(old) > 1:
+                    return self._facing(self._placed(left, place), right)
+                facing.append(w.label)
+                sizes = [left.pattern.sizes[n] for n, _ in w.terms]
+                plan = read(right.pattern, old[0], sizes, [stride for _, stride in w.terms], w.offset, w.clean)
+                form = "relabel" if plan.free else "read"
+                right = self.emit(form, (right,), plan.pattern, plan, 0)
+                fresh = zip(w.terms, plan.terms, strict=True)
+                along |= {own for (n, _), (own, _) in fresh if n in left.pattern.hidden}
+        left = Stored(left.register, opened(left.pattern, facing))
+        return left, self._banded(right, along)
+
+    def _banded(self, right: Stored, along: set[int]) -> Stored:
+        """Taps joined before the product, as long as the band matrix is not much larger than the taps."""
+        while (place := bandable(right.pattern, along)) is not None:
+            plan = banded(right.pattern, place, [n for n, _ in right.pattern.windows[place].terms if n in along])
+            if plan.pattern.entries > MOST_BANDED * max(right.pattern.entries, 1):
+                break
+            right = self.emit("band", (right,), plan.pattern, plan, plan.pattern.entries)
+        return right
+
+    def _settled(self, term: Stored) -> Stored:
+        """Each window with at most one hidden term, and none that nothing else names."""
+        while (place := unsettled(term.pattern)) is not None:
+            plan = joined(term.pattern, place)
+            operations = plan.pattern.entries * plan.copies
+            term = self.emit("join", (term,), renumbered(plan.pattern), plan, operations)
+        return term
+
+    def _placed(self, term: Stored, place: int) -> Stored:
+        plan = placed(term.pattern, place)
+        return self.emit("place", (term,), renumbered(plan.pattern), plan, plan.pattern.entries)
+
+    def plain(self, term: Stored) -> Stored:
+        """The term without windows: every number at its place."""
+        while term.pattern.windows:
+            term = self._placed(term, 0)
+        return term
+
+    def written(self, term: Through) -> Stored:
+        """An opaque local Jacobian as the pattern that its rule knows."""
+        assert term.local.written is not None
+        return self._settled(self.local(term.equation, term.operand, term.result, term.local.written))
 
     def _one_stored(self, left: Through, right: Through) -> tuple[Term, Term]:
         """Of two opaque equations in a row, the cheaper one written out."""
+        if left.local.written is not None:
+            return self.written(left), right
+        if right.local.written is not None:
+            return left, self.written(right)
         outs = self.program.size(self.program.equations[left.equation].results[left.result])
         ins = self.program.size(self.program.equations[right.equation].operands[right.operand])
         pulling = left.local.pulls and right.local.pulls
@@ -128,10 +219,13 @@ class Writer:
     def stored(self, term: Term) -> Stored:
         if isinstance(term, Stored):
             return term
+        if term.local.written is not None:
+            return self.written(term)
         return self._materialised(term, "pull" if term.local.pulls else "push")
 
     def pull(self, left: Stored, equation: int, result: int, terms: dict[int, Through]) -> dict[int, Stored]:
         """∂u/∂(each operand) from ∂u/∂result, in one sweep for operands that keep the same ties."""
+        left = self.plain(left)
         found: dict[int, Stored] = {}
         groups: dict[tuple[int, ...], list[int]] = {}
         for place, term in terms.items():
@@ -147,6 +241,7 @@ class Writer:
 
     def push(self, right: Stored, term: Through) -> Stored:
         """∂result/∂w from ∂operand/∂w."""
+        right = self.plain(right)
         kept = {inn for inn, _ in term.local.ties}
         loose = {n for a, axis in enumerate(right.pattern.out) if a not in kept for n in axis} & right.pattern.tied
         flipped = self._untied(right, tuple(sorted(loose)))
@@ -200,6 +295,7 @@ class Writer:
 
     def _whole(self, term: Stored, side: str, axis: int) -> Stored:
         """The axis as one atom, its ties written out."""
+        term = self.plain(term)
         labels = getattr(term.pattern, side)[axis]
         term = self._untied(term, tuple(n for n in labels if n in term.pattern.tied))
         if len(getattr(term.pattern, side)[axis]) < 2:
@@ -218,8 +314,12 @@ class Writer:
     def combined(self, terms: list[Stored]) -> Stored:
         """The sum of several terms as one, ties that not all of them share written out."""
         total = terms[0]
-        for term in terms[1:]:
+        for other in terms[1:]:
+            term = other
             found = self.add(total, term)
+            if found is None and (total.pattern.windows or term.pattern.windows):
+                total, term = self.plain(total), self.plain(term)
+                found = self.add(total, term)
             if found is None:
                 a, b = self._only_common_ties(total, term)
                 found = self.add(a, b)

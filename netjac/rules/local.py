@@ -36,6 +36,7 @@ class Opaque:
     """`ties` pairs an operand axis with the result axis along which the Jacobian is block diagonal.
 
     `pull`, where a rule knows better than the primitive's own transpose: (values, block (k, *result)) → (k, *operand).
+    `written`: the same as a pattern, where it is known but a sweep may be cheaper; the plan chooses.
     """
 
     ties: tuple[tuple[int, int], ...]
@@ -43,6 +44,7 @@ class Opaque:
     pulls: bool
     form: str
     pull: Pull | None = None
+    written: Explicit | None = None
 
 
 Local = Explicit | Opaque
@@ -92,10 +94,10 @@ def axis_ties(local: Local | None) -> tuple[tuple[int, int], ...]:
 
 
 def _everywhere(program: Program, eqn: Equation, operand: int, result: int, ties: tuple[tuple[int, int], ...]) -> bool:
-    """Block diagonal along every axis is diagonal."""
+    """Block diagonal along every axis is diagonal; one of a single entry needs no tie."""
     shape = program.shape(eqn.operands[operand])
-    places = tuple((axis, axis) for axis in range(len(shape)))
-    return shape == program.shape(eqn.results[result]) and tuple(sorted(ties)) == places and bool(shape)
+    places = {(axis, axis) for axis, size in enumerate(shape) if size != 1}
+    return shape == program.shape(eqn.results[result]) and places <= set(ties) and bool(ties)
 
 
 def by_ones(program: Program, eqn: Equation, operand: int, result: int, pushes: bool) -> Explicit:
