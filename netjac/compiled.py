@@ -32,15 +32,16 @@ counts = {"plans": 0, "traces": 0}
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """`run(inputs, constants, start)` gives the `of` values (if wanted) and the Jacobians, (of place, wrt place) → array.
+    """`run(inputs, constants, start)` gives the `of` values (if wanted) and the Jacobians, one for each of the plan's answers.
 
     `tied` has the pairs whose samples (axis 0 of both) are proven independent: their arrays are (batch, *out, *in), all
-    others (*out shape, *in shape). Pairs that do not depend on each other are missing.
+    others (*out shape, *in shape). Pairs that do not depend on each other have no answer. Where the question asks for local
+    answers, each array has the axes of its pattern's `data`.
     """
 
     plan: Plan
     tied: frozenset[tuple[int, int]]
-    run: Callable[..., tuple[list[jax.Array], dict[tuple[int, int], jax.Array]]]
+    run: Callable[..., tuple[list[jax.Array], list[jax.Array]]]
 
 
 def compiled(
@@ -78,17 +79,15 @@ def _compile(program: Program, question: Question, setting: Setting, engine: str
     )
     needed = program.needed(question.of)
 
-    def run(
-        inputs: Sequence[Any], constants: Sequence[Any], start: Any
-    ) -> tuple[list[jax.Array], dict[tuple[int, int], jax.Array]]:
+    def run(inputs: Sequence[Any], constants: Sequence[Any], start: Any) -> tuple[list[jax.Array], list[jax.Array]]:
         counts["traces"] += 1
         values = program.evaluate(inputs, constants, needed)
         dtype = program.dtype(question.of[0])
         arrays = accumulate(plan, linearised, values, dtype, start)
-        found = {}
+        found = []
         for answer, array in zip(plan.answers, arrays, strict=True):
-            own = program.dtype(question.of[answer.of])
-            found[answer.of, answer.wrt] = _laid_out(answer, array, (answer.of, answer.wrt) in tied).astype(own)
+            made = array if question.local else _laid_out(answer, array, (answer.of, answer.wrt) in tied)
+            found.append(made.astype(program.dtype(question.of[answer.of])))
         return [jnp.asarray(values[v]) for v in question.of] if with_values else [], found
 
     return Compiled(plan, tied, jax.jit(run))

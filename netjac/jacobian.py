@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import scipy.sparse
 
 from netjac.compiled import Compiled, sweepable, swept
 from netjac.errors import NotDifferentiableError, ShapeError, UnknownNameError
@@ -18,7 +19,8 @@ from netjac.pieces import Options, Pair, Request, computed, jacobian_shape, plan
 from netjac.plan.plan import Plan
 from netjac.precision import precise
 from netjac.progress import Progress
-from netjac.structure import step_names, structure_of
+from netjac.sparse import sparse
+from netjac.structure import Structure, step_names, structure_of
 from netjac.tracing import Point, meet
 from netjac.vectors import Sides
 
@@ -84,26 +86,39 @@ class Asked:
             )
             return function(self.point.arguments(), list(traced.program.constants.values()), block)
 
+    def structure(self, pair: Pair) -> Structure:
+        with jax.default_matmul_precision(self.options.precision):
+            local = planned(self.point, self._alone(pair, True), self.options).plan
+        return structure_of(self.point, self.request, self.compiled, pair, [a.pattern for a in local.answers])
+
+    def _alone(self, pair: Pair, local: bool = False) -> Request:
+        return Request((self.request.of[pair[0]],), (self.request.wrt[pair[1]],), local)
+
+    def sparse(self, pair: Pair, sample: int | None) -> scipy.sparse.csr_array | None:
+        """One sample's Jacobian as a sparse matrix; None where it is not sparse."""
+        with jax.default_matmul_precision(self.options.precision):
+            return sparse(self.point, self._alone(pair, True), self.options, sample)
+
     def sweepable(self, pair: Pair, direction: str) -> bool:
         question = self.request.at(self.point)
         return sweepable(self.point.traced.program, direction, question.wrt[pair[1]], question.of[pair[0]])
 
     def jacobian(self, pair: Pair) -> Jacobian:
-        alone = Request((self.request.of[pair[0]],), (self.request.wrt[pair[1]],))
         context = (
             self
             if len(self.request.of) == len(self.request.wrt) == 1
-            else Asked(self.point, alone, self.options, self.compiled)
+            else Asked(self.point, self._alone(pair), self.options, self.compiled)
         )
         return Jacobian(
             self.sides(pair),
-            lambda: structure_of(self.point, self.request, self.compiled, pair),
+            lambda: self.structure(pair),
             lambda: self.array(pair),
             lambda direction, block: self.sweep(pair, direction, block),
             self.point.given[0],
             lambda: titled(self.compiled.plan, self.point, self.request),
             context,
             lambda direction: self.sweepable(pair, direction),
+            lambda sample: self.sparse(pair, sample),
         )
 
 

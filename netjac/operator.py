@@ -28,6 +28,7 @@ from netjac.vectors import Sides, columns, cotangents, tangents
 
 Sweep = Callable[[str, jax.Array], jax.Array]
 Can = Callable[[str], bool]
+Sparse = Callable[[int | None], scipy.sparse.csr_array | None]
 
 
 class Jacobian:
@@ -49,6 +50,7 @@ class Jacobian:
         plan: Callable[[], Plan | None],
         context: Any = None,
         can: Can = lambda _direction: True,
+        sparse: Sparse = lambda _sample: None,
     ) -> None:
         self._sides = sides
         self._structure = structure
@@ -58,6 +60,7 @@ class Jacobian:
         self._plan = plan
         self._context = context
         self._can = can
+        self._sparse = sparse
         self._dense: jax.Array | None = None
 
     # What it is ------------------------------------------------------------------------------------------------
@@ -128,7 +131,16 @@ class Jacobian:
         return self._back(self._matrix())
 
     def to_scipy(self) -> scipy.sparse.csr_array:
-        """One sample's Jacobian as a sparse m × n matrix. Take a sample first: `J[b].to_scipy()`."""
+        """One sample's Jacobian as a sparse m × n matrix (CSR). Take a sample first: `J[b].to_scipy()`.
+
+        Where less than half the entries can be other than zero (convolutions from image to image, elementwise networks), they
+        are computed and stored without a dense array, zeros among them included; else the zeros of the dense array are
+        left out. Raises `TooLargeError`.
+        """
+        if self.batch in (None, 1) and not self._known():
+            found = self._sparse(None if self.batch is None else 0)
+            if found is not None:
+                return found
         return scipy.sparse.csr_array(self._single("to_scipy"))
 
     def _matrix(self) -> np.ndarray:
@@ -162,6 +174,7 @@ class Jacobian:
             self._plan,
             self._context,
             self._can,
+            (lambda _sample: self._sparse(int(chosen))) if np.ndim(chosen) == 0 else lambda _sample: None,
         )
 
     def _picked(self, chosen: np.ndarray) -> jax.Array:

@@ -42,15 +42,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """Which Jacobians are asked for, by the names of their values: every `of` by every `wrt`."""
+    """Which Jacobians are asked for, by the names of their values: every `of` by every `wrt`. `local`: see `Question`."""
 
     of: tuple[str, ...]
     wrt: tuple[str, ...]
+    local: bool = False
 
     def at(self, point: Point, rows: int | None = None) -> Question:
         """The values behind the names in this trace; another batch size may number them otherwise."""
         value = point.traced.value
-        return Question(tuple(map(value, self.wrt)), tuple(map(value, self.of)), rows)
+        return Question(tuple(map(value, self.wrt)), tuple(map(value, self.of)), rows, local=self.local)
 
 
 def setting_of(point: Point, of: int) -> Setting:
@@ -76,6 +77,13 @@ def planned(
 def run(
     point: Point, plan: Compiled, start: int = 0, arguments: Sequence[jax.Array] | None = None
 ) -> tuple[list[jax.Array], dict[Pair, jax.Array]]:
+    values, arrays = run_answers(point, plan, start, arguments)
+    return values, {(a.of, a.wrt): array for a, array in zip(plan.plan.answers, arrays, strict=True)}
+
+
+def run_answers(
+    point: Point, plan: Compiled, start: int = 0, arguments: Sequence[jax.Array] | None = None
+) -> tuple[list[jax.Array], list[jax.Array]]:
     constants = list(point.traced.program.constants.values())
     with precise(point.wide):
         return plan.run(arguments or point.arguments(), constants, start)

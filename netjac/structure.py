@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from netjac.compiled import Compiled
 from netjac.factors.pattern import Pattern
@@ -15,34 +17,52 @@ from netjac.tracing import Point
 
 @dataclass(frozen=True)
 class Structure:
-    """`kind`: "dense", "diagonal" or "zero"; `per_sample`: samples are proven independent; `reason`: why, in words."""
+    """What is known of the entries before any is computed.
+
+    `kind`: "dense", "diagonal", "stencil" (each output depends on a window of the input), "block diagonal" (along an axis
+    other than the samples') or "zero"; `per_sample`: samples are proven independent; `reason`: why, in words; `entries`:
+    how many entries of one sample may be other than zero (None where only the framework knows).
+    """
 
     kind: str
     per_sample: bool
     reason: str
+    entries: int | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}; {self.reason}"
 
 
-def structure_of(point: Point, request: Request, plan: Compiled, pair: tuple[int, int]) -> Structure:
-    """The structure of one answer of a plan."""
+def structure_of(
+    point: Point, request: Request, plan: Compiled, pair: tuple[int, int], patterns: Sequence[Pattern]
+) -> Structure:
+    """The structure of one answer of a plan; `patterns` are those of its terms, left as local as they are."""
     of, wrt = request.of[pair[0]], request.wrt[pair[1]]
-    patterns = [answer.pattern for answer in plan.plan.answers if (answer.of, answer.wrt) == pair]
     if not patterns:
-        return Structure("zero", point.samples is not None, f"{of!r} does not depend on {wrt!r}")
-    kind = "diagonal" if _is_diagonal(patterns[0]) else "dense"
+        return Structure("zero", point.samples is not None, f"{of!r} does not depend on {wrt!r}", 0)
+    tied = pair in plan.tied
+    samples = point.samples if tied and point.samples else 1
+    entries = sum(pattern.meetings for pattern in patterns) // samples
+    kind = _kind(patterns, tied)
     if point.samples is None:
-        return Structure(kind, False, "the network has no axis of samples")
+        return Structure(kind, False, "the network has no axis of samples", entries)
     if wrt in point.traced.parameters:
-        return Structure(kind, True, "one Jacobian for each sample; the parameters are shared by all")
-    if pair in plan.tied:
-        return Structure(kind, True, "the samples are independent, proven on the graph")
-    return Structure(kind, False, _mixed(point, of, wrt))
+        return Structure(kind, True, "one Jacobian for each sample; the parameters are shared by all", entries)
+    if tied:
+        return Structure(kind, True, "the samples are independent, proven on the graph", entries)
+    return Structure(kind, False, _mixed(point, of, wrt), entries)
 
 
-def _is_diagonal(pattern: Pattern) -> bool:
-    return pattern.out == pattern.inn
+def _kind(patterns: Sequence[Pattern], per_sample: bool) -> str:
+    if any(pattern.windows for pattern in patterns):
+        reached = (prod(p.sizes[n] for n, _ in w.terms if n in p.hidden) for p in patterns for w in p.windows)
+        sizes = (p.sizes[w.label] for p in patterns for w in p.windows)
+        return "stencil" if any(r < n for r, n in zip(reached, sizes, strict=True)) else "dense"
+    if all(pattern.out == pattern.inn for pattern in patterns):
+        return "diagonal"
+    samples = [set(pattern.out[0]) if per_sample and pattern.out else set() for pattern in patterns]
+    blocks = all(pattern.tied - own for pattern, own in zip(patterns, samples, strict=True))
+    return "block diagonal" if blocks else "dense"
 
 
 def _mixed(point: Point, of: str, wrt: str) -> str:

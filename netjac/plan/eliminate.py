@@ -24,12 +24,14 @@ class Question:
     """Which Jacobians are asked for, of a program: every `of` value by every `wrt` value.
 
     `rows` or `columns`: only that many of the (per-sample) rows or columns at a time, the first given at run time.
+    `local`: the answers are left as they are found, each term of a sum by itself and windows not placed.
     """
 
     wrt: tuple[int, ...]
     of: tuple[int, ...]
     rows: int | None = None
     columns: int | None = None
+    local: bool = False
 
 
 class Linearised:
@@ -194,13 +196,16 @@ class Edges:
             return False
         return len(below) * len(above) <= len(below) + len(above)
 
-    def answers(self) -> dict[tuple[int, int], Stored]:
-        """(place in `of`, place in `wrt`) → the accumulated Jacobian, where it is not zero."""
-        found: dict[tuple[int, int], Stored] = {}
-        for j in range(len(self.question.wrt)):
-            for i in range(len(self.question.of)):
+    def answers(self) -> list[tuple[int, int, Stored]]:
+        """(place in `of`, place in `wrt`, the accumulated Jacobian) where it is not zero; one a term where they stay local."""
+        found: list[tuple[int, int, Stored]] = []
+        for i in range(len(self.question.of)):
+            for j in range(len(self.question.wrt)):
                 terms = self.above.get(self.source(j), {}).get(self.sink(i))
-                if terms:
-                    self.writer.at = "answer"
-                    found[i, j] = self.writer.plain(self.writer.combined([self.writer.stored(t) for t in terms]))
+                if not terms:
+                    continue
+                self.writer.at = "answer"
+                stored = [self.writer.stored(term) for term in terms]
+                whole = stored if self.question.local else [self.writer.plain(self.writer.combined(stored))]
+                found += [(i, j, term) for term in whole]
         return found

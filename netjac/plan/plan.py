@@ -25,7 +25,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Answer:
-    """Where the Jacobian of `of` (by place) by `wrt` (by place) ends up: a register and its pattern."""
+    """Where the Jacobian of `of` (by place) by `wrt` (by place), or a term of it, ends up: a register and its pattern."""
 
     of: int
     wrt: int
@@ -110,7 +110,7 @@ class Plan:
 
 def written(order: str, edges: Edges, writer: Writer) -> Plan:
     """The plan of what the writer wrote, with its answers and its account."""
-    answers = tuple(Answer(i, j, t.register, t.pattern) for (i, j), t in sorted(edges.answers().items()))
+    answers = tuple(Answer(i, j, term.register, term.pattern) for i, j, term in edges.answers())
     steps = _live(writer.steps, [answer.register for answer in answers])
     return Plan(
         order,

@@ -1,0 +1,130 @@
+"""A Jacobian as a sparse matrix, written from its structured factors without a dense array on the way.
+
+Each term of the answer is a pattern and its numbers. The indices follow from the pattern alone: a label's index times
+its stride for every axis it stands on, and a window's sum for the label that it places. They are kept for as long as
+patterns like it are asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+import scipy.sparse
+
+from netjac.errors import TooLargeError
+from netjac.factors.pattern import Axes, Pattern, labels_of
+from netjac.factors.window import Terms, reach
+from netjac.memory import budget
+from netjac.pieces import Options, Request, planned, run_answers
+from netjac.plan.table import memory as in_words
+from netjac.tracing import Point, narrowed
+
+KEPT = 2**22
+
+
+def sparse(point: Point, request: Request, options: Options, sample: int | None) -> scipy.sparse.csr_array | None:
+    """A local request's one answer for one sample (for all together, None) as CSR; None where half of it is stored anyway.
+
+    Entries that the structure allows are stored whether or not they are zero, so that the pattern does not change with x.
+    Raises `TooLargeError`.
+    """
+    if sample is not None and point.samples != 1:
+        point = narrowed(point, sample, 1)
+    plan = planned(point, request, options)
+    patterns = [answer.pattern for answer in plan.plan.answers]
+    program, question = point.traced.program, request.at(point)
+    shape = (program.size(question.of[0]), program.size(question.wrt[0]))
+    width = program.dtype(question.of[0]).itemsize
+    stored = sum(pattern.meetings for pattern in patterns)
+    if 2 * stored >= prod(shape):
+        return None
+    needed, limit = stored * (width + 16) + plan.plan.peak, budget(options.memory)
+    if needed > limit:
+        raise TooLargeError(
+            f"the sparse Jacobian takes {in_words(needed)} with what it is made from, over the memory budget of "
+            f"{in_words(limit)}. Ask for `J @ v`, `J.rows(i)`, or give a larger memory="
+        )
+    _, arrays = run_answers(point, plan)
+    total = scipy.sparse.csr_array(shape, dtype=program.dtype(question.of[0]))
+    for place, (pattern, array) in enumerate(zip(patterns, arrays, strict=True)):
+        one = matrix(pattern, np.asarray(array))
+        total = total + one if place else one
+    return total
+
+
+def matrix(pattern: Pattern, data: np.ndarray) -> scipy.sparse.csr_array:
+    """The entries of one factor as CSR of shape (∏ out, ∏ in)."""
+    indices = _indices(pattern) if pattern.meetings <= KEPT else _indices.__wrapped__(pattern)
+    order = [pattern.data.index(label) for label in indices.labels if label in pattern.data]
+    shape = [pattern.sizes[label] if label in pattern.data else 1 for label in indices.labels]
+    full = np.broadcast_to(data.transpose(order).reshape(shape), indices.shape)
+    values = full.reshape(-1) if indices.inside is None else full.reshape(-1)[indices.inside]
+    size = (prod(pattern.out_shape), prod(pattern.in_shape))
+    return scipy.sparse.csr_array((values, indices.columns, indices.starts), size)
+
+
+@dataclass(frozen=True)
+class Indices:
+    """Numbers spread over `labels` are the entries in CSR's order, those `inside` (a mask; None: all of them)."""
+
+    labels: tuple[int, ...]
+    shape: tuple[int, ...]
+    inside: np.ndarray | None
+    columns: np.ndarray
+    starts: np.ndarray
+
+
+@lru_cache(maxsize=16)
+def _indices(pattern: Pattern) -> Indices:
+    windows = {w.label: w for w in pattern.windows}
+    column: dict[int, int] = {}
+    offset = 0
+    for label, stride in _strides(pattern.inn, pattern).items():
+        terms = windows[label].terms if label in windows else ((label, 1),)
+        offset += stride * windows[label].offset if label in windows else 0
+        for term, step in terms:
+            column[term] = column.get(term, 0) + stride * step
+    outs = labels_of(pattern.out)
+    rest = sorted((n for n in column if n not in outs), key=lambda n: -abs(column[n]))
+    labels = (*outs, *rest)
+    shape = tuple(pattern.sizes[n] for n in labels)
+    kind = np.int64 if max(prod(pattern.in_shape), prod(shape)) >= 2**31 else np.int32
+    columns = np.full(shape, offset, kind)
+    for place, label in enumerate(labels):
+        columns += (np.arange(shape[place], dtype=kind) * column.get(label, 0)).reshape(_along(place, len(labels)))
+    inside = np.ones(shape, bool)
+    for w in windows.values():
+        low, high = reach(w.terms, pattern.sizes, w.offset)
+        if low < 0 or high >= pattern.sizes[w.label]:
+            inside &= _within(w.terms, w.offset, labels, pattern.sizes, w.label)
+    rows = prod(pattern.out_shape)
+    counts = inside.reshape(rows, -1).sum(1)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(kind)
+    if inside.all():
+        return Indices(labels, shape, None, columns.reshape(-1), starts)
+    chosen = inside.reshape(-1)
+    return Indices(labels, shape, chosen, columns.reshape(-1)[chosen], starts)
+
+
+def _strides(axes: Axes, pattern: Pattern) -> dict[int, int]:
+    """Label → its stride in the flat index of a side."""
+    found, stride = {}, 1
+    for label in reversed(labels_of(axes)):
+        found[label] = stride
+        stride *= pattern.sizes[label]
+    return found
+
+
+def _along(place: int, rank: int) -> tuple[int, ...]:
+    return tuple(-1 if axis == place else 1 for axis in range(rank))
+
+
+def _within(terms: Terms, offset: int, labels: tuple[int, ...], sizes: tuple[int, ...], label: int) -> np.ndarray:
+    """Where a window stays inside its label's extent, to be broadcast over `labels`."""
+    position = np.full((1,) * len(labels), offset)
+    for n, stride in terms:
+        position = position + (stride * np.arange(sizes[n])).reshape(_along(labels.index(n), len(labels)))
+    return (position >= 0) & (position < sizes[label])
