@@ -142,6 +142,19 @@ def atoms(shape: Sequence[int], first: int) -> Axes:
     return tuple(axes)
 
 
+class Names:
+    """Hands out labels, one for each axis of more than one entry."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def new(self, size: int) -> tuple[int, ...]:
+        if size == 1:
+            return ()
+        self.sizes.append(size)
+        return (len(self.sizes) - 1,)
+
+
 def proper(sizes: Iterable[int]) -> tuple[int, ...]:
     """The sizes that get a label."""
     return tuple(size for size in sizes if size != 1)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from netjac.factors.pattern import Axes, Pattern
+from netjac.factors.pattern import Axes, Names, Pattern
 from netjac.factors.window import window
 from netjac.graph.program import Equation, Program
 from netjac.rules import ties
@@ -49,7 +49,7 @@ def _stencil(program: Program, eqn: Equation) -> Explicit | None:
     if any(n != 1 for n in p["lhs_dilation"]) or 1 in extents:
         return None
     channels, fan = kernel[numbers.rhs_spec[0]], kernel[numbers.rhs_spec[1]]
-    names = _Names()
+    names = Names()
     batch, group, channel = names.new(old[numbers.lhs_spec[0]]), names.new(groups), names.new(channels // groups)
     into = names.new(fan)
     places = [names.new(new[axis]) for axis in numbers.out_spec[2:]]
@@ -86,7 +86,7 @@ def by_kernel(program: Program, eqn: Equation) -> Local:
     numbers, groups = p["dimension_numbers"], p["feature_group_count"]
     kernel, out = program.shape(eqn.operands[1]), program.shape(eqn.results[0])
     channels = kernel[numbers.rhs_spec[0]]
-    names = _Names()
+    names = Names()
     group, channel = names.new(groups), names.new(channels // groups)
     batch = names.new(out[numbers.out_spec[0]])
     places = [names.new(out[axis]) for axis in numbers.out_spec[2:]]
@@ -111,19 +111,6 @@ def by_kernel(program: Program, eqn: Equation) -> Local:
         return found.reshape(pattern.data_shape)
 
     return Explicit(pattern, patches, "patches")
-
-
-class _Names:
-    """Hands out labels; axes of size 1 get none."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def new(self, size: int) -> tuple[int, ...]:
-        if size == 1:
-            return ()
-        self.sizes.append(size)
-        return (len(self.sizes) - 1,)
 
 
 def _placed(spec: tuple[int, ...], axes: list[tuple[int, ...]]) -> Axes:
