@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from netjac.factors.addition import Addition
 from netjac.factors.pattern import labels_of
 from netjac.factors.product import Product
-from netjac.factors.refine import Untie, Whole, spread
+from netjac.factors.refine import Split, Untie, Whole, spread
 from netjac.factors.window import Banded, Joined, Placed, Read
 from netjac.plan.eliminate import Linearised
 from netjac.plan.plan import Plan
@@ -97,7 +97,7 @@ def _(action: Untie | Read | Banded | Joined | Placed, run: Run, read: Sequence[
 
 
 @perform.register
-def _(action: Whole, _run: Run, read: Sequence[Numbers]) -> list[Numbers]:
+def _(action: Whole | Split, _run: Run, read: Sequence[Numbers]) -> list[Numbers]:
     return [action.apply(read[0])]
 
 

@@ -30,8 +30,8 @@ class Addition:
 
     def apply(self, left: jax.Array, right: jax.Array) -> jax.Array:
         order = self.pattern.data
-        a = _aligned(self.left.apply(left), self.left.pattern.data, order)
-        b = _aligned(self.right.apply(right), self.right_labels, order)
+        a = _aligned(left.reshape(self.left.pattern.data_shape), self.left.pattern.data, order)
+        b = _aligned(right.reshape(self.right.pattern.data_shape), self.right_labels, order)
         return a + b
 
 

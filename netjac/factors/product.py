@@ -21,6 +21,7 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from netjac.factors.pattern import Axes, Pattern, labels_of, renumbered
@@ -28,6 +29,9 @@ from netjac.factors.refine import Split, common_atoms, parts, split
 
 TALL = 128
 """Rows from which a block that is pulled is kept with its in axes outermost (measured: 46 → 34 ms for 16 × 512 × 512)."""
+
+UNROLLED = 8
+"""Terms up to which a contraction at many places is written out (measured: 24 → 10 ms for 4 terms at 346,112 places)."""
 
 HALF = (jnp.float16, jnp.bfloat16)
 
@@ -92,6 +96,8 @@ class Product:
             return _aligned(a, left, self.order) * _aligned(b, right, self.order)
         if self.right_first:
             a, b, left, right = b, a, right, left
+        if _few(self.contracted, left, right, self.sizes):
+            return self._unrolled(a, b, left, right)
         batch = [label for label in left if label in right and label not in self.contracted]
         pairs = [[side.index(label) for label in self.contracted] for side in (left, right)]
         batches = [[side.index(label) for label in batch] for side in (left, right)]
@@ -105,13 +111,32 @@ class Product:
         natural = [*batch, *(n for n in left if n not in right), *(n for n in right if n not in left)]
         return jnp.transpose(result, [natural.index(label) for label in self.order])
 
+    def _unrolled(self, a: jax.Array, b: jax.Array, left: Sequence[int], right: Sequence[int]) -> jax.Array:
+        """A contraction of a few terms at each of many places, term by term: dot_general would move all of it first."""
+        total: jax.Array | None = None
+        axes = [[side.index(label) for label in self.contracted] for side in (left, right)]
+        rest = [_without(side, self.contracted) for side in (left, right)]
+        for index in np.ndindex(*(self.sizes[label] for label in self.contracted)):
+            pieces = [_at(array, own, index) for array, own in zip((a, b), axes, strict=True)]
+            term = _aligned(pieces[0], rest[0], self.order) * _aligned(pieces[1], rest[1], self.order)
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+
+def _at(array: jax.Array, axes: Sequence[int], index: Sequence[int]) -> jax.Array:
+    place: list[int | slice] = [slice(None)] * array.ndim
+    for axis, step in zip(axes, index, strict=True):
+        place[axis] = step
+    return array[tuple(place)]
+
 
 def _prepared(
     data: jax.Array | None, step: Split, labels: tuple[int, ...], summed: tuple[int, ...]
 ) -> jax.Array | None:
-    if data is None:
-        return None
     array = step.apply(data)
+    if array is None:
+        return None
     return array.sum([labels.index(label) for label in summed]) if summed else array
 
 
@@ -140,7 +165,7 @@ def multiply(left: Pattern, right: Pattern, last: str = "in") -> Product:
     The axes of v must have common atoms (`straddling` is empty), and none of left's windows may stand on them: what they
     reach is first read from the right factor (`netjac.factors.window`). Labels that right's windows name are kept.
     """
-    left_step, right_step, meeting = _meet(left, right)
+    left_step, right_step, meeting = matched(left, right)
     a, b = left_step.pattern, right_step.pattern
     names_a, names_b, sizes = _names(a, b, meeting)
     out, inn = _renamed(a.out, names_a), _renamed(b.inn, names_b)
@@ -154,7 +179,11 @@ def multiply(left: Pattern, right: Pattern, last: str = "in") -> Product:
     summed_b = tuple(n for n in data_b if n in gone and n not in contracted)
     present = [n for n in dict.fromkeys((*data_a, *data_b)) if n in kept]
     tall = last == "in" and any(sizes[n] >= TALL for n in labels_of(out) if n in data_a and n not in labels_of(inn))
-    order, right_first = _order(present, out, inn, data_a, data_b, contracted, "first" if tall else last)
+    if _few(contracted, data_a, data_b, sizes):
+        seen = {n for window in windows for n, _ in window.terms}
+        order, right_first = _for_next(present, out, inn, seen), False
+    else:
+        order, right_first = _order(present, out, inn, data_a, data_b, contracted, "first" if tall else last)
     pattern = renumbered(Pattern(out, inn, tuple(order), tuple(sizes), windows))
     return Product(
         left_step, right_step, data_a, data_b, summed_a, summed_b, contracted, scale, tuple(order), tuple(sizes),
@@ -162,7 +191,7 @@ def multiply(left: Pattern, right: Pattern, last: str = "in") -> Product:
     )  # fmt: skip
 
 
-def _meet(left: Pattern, right: Pattern) -> tuple[Split, Split, list[tuple[int, int]]]:
+def matched(left: Pattern, right: Pattern) -> tuple[Split, Split, list[tuple[int, int]]]:
     """Both patterns with the same atoms along the middle value, and the pairs of labels that meet there."""
     cuts_left: dict[int, tuple[int, ...]] = {}
     cuts_right: dict[int, tuple[int, ...]] = {}
@@ -199,6 +228,25 @@ def _all_labels(pattern: Pattern) -> tuple[int, ...]:
 
 def _renamed(axes: Axes, names: dict[int, int]) -> Axes:
     return tuple(tuple(names[label] for label in axis) for axis in axes)
+
+
+def _few(contracted: Sequence[int], left: Sequence[int], right: Sequence[int], sizes: Sequence[int]) -> bool:
+    """Whether a contraction has so few terms, at places of its own, that it is written out."""
+    places = any(n in right and n not in contracted for n in left)
+    return bool(contracted) and places and prod(sizes[n] for n in contracted) <= UNROLLED
+
+
+def _for_next(present: list[int], out: Axes, inn: Axes, seen: set[int]) -> list[int]:
+    """The order in which the next product takes a local block without moving it: places, what it sums over, the rest."""
+    outs, ins = set(labels_of(out)), set(labels_of(inn))
+
+    def rank(label: int) -> int:
+        if label in outs and label in ins:
+            return 2
+        return (0 if label in seen else 1) if label in outs else 3
+
+    along = [n for n in dict.fromkeys((*labels_of(out), *labels_of(inn), *present)) if n in present]
+    return sorted(along, key=rank)
 
 
 def _order(

@@ -52,8 +52,8 @@ class Split:
 
     pattern: Pattern
 
-    def apply(self, data: jax.Array) -> jax.Array:
-        return data.reshape(self.pattern.data_shape)
+    def apply(self, data: jax.Array | None) -> jax.Array | None:
+        return None if data is None else data.reshape(self.pattern.data_shape)
 
 
 def split(pattern: Pattern, splits: Splits) -> tuple[Split, dict[int, tuple[int, ...]]]:

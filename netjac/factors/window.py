@@ -167,13 +167,10 @@ def banded(pattern: Pattern, place: int, along: Sequence[int]) -> Banded:
     return Banded(pattern, tuple(along), taps, result, (divided, -low // step, q))
 
 
-def bandable(pattern: Pattern, along: Collection[int]) -> int | None:
-    """The place of a window with hidden taps beside terms in `along`."""
-    for place, w in enumerate(pattern.windows):
-        names = {n for n, _ in w.terms}
-        if names & pattern.hidden and names & set(along):
-            return place
-    return None
+def bandable(window: Window, pattern: Pattern, along: Collection[int]) -> bool:
+    """Whether a window has hidden taps beside terms in `along`."""
+    names = {n for n, _ in window.terms}
+    return bool(names & pattern.hidden and names & set(along))
 
 
 def _lattice(terms: Terms, sizes: Sequence[int]) -> tuple[int, int, int]:

@@ -37,7 +37,7 @@ class Answer:
 class Plan:
     """How a Jacobian will be computed.
 
-    `order`: "reverse", "forward" or "cut"; `steps` in the order of execution; `operations`, `moved` (bytes read and
+    `order`: "reverse", "forward", "cut" or "greedy"; `steps` in the order of execution; `operations`, `moved` (bytes read and
     written) and `peak` (bytes of factors alive at once) are predictions for one run, the network's own forward pass
     apart; `alternatives` are what plain reverse and forward mode and the other orders tried would have taken.
     """

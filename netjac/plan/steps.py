@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from netjac.factors.addition import Addition
 from netjac.factors.pattern import Pattern
 from netjac.factors.product import Product
-from netjac.factors.refine import Untie, Whole
+from netjac.factors.refine import Split, Untie, Whole
 from netjac.factors.window import Banded, Joined, Placed, Read
 
 
@@ -52,7 +52,7 @@ class Sweep:
     results: tuple[Pattern, ...]
 
 
-Action = Seed | LocalFactor | Sweep | Product | Addition | Untie | Whole | Read | Banded | Joined | Placed
+Action = Seed | LocalFactor | Sweep | Product | Addition | Untie | Whole | Split | Read | Banded | Joined | Placed
 
 
 @dataclass(frozen=True)

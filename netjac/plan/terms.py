@@ -6,8 +6,9 @@ knows how any two of them make one stored term, and keeps the account.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 
 import jax.numpy as jnp
@@ -15,16 +16,13 @@ import jax.numpy as jnp
 from netjac.errors import NotDifferentiableError
 from netjac.factors.addition import add
 from netjac.factors.pattern import Axes, Pattern, identity, labels_of, renumbered
-from netjac.factors.product import multiply, straddling
+from netjac.factors.product import matched, multiply, straddling
 from netjac.factors.refine import common_atoms, untie, whole
 from netjac.factors.window import bandable, banded, joined, opened, placed, read, unsettled
 from netjac.graph.program import Program
 from netjac.plan.cost import Rates, nbytes, seconds, sweep_operations
 from netjac.plan.steps import Action, LocalFactor, Seed, Step, Sweep
 from netjac.rules.local import Explicit, Opaque
-
-MOST_BANDED = 16
-"""A band matrix at most this much larger than its taps costs less than the shifted copies that it saves."""
 
 
 @dataclass(frozen=True)
@@ -113,29 +111,53 @@ class Writer:
         return self.multiply(self._materialised(left, "pull"), right, last)
 
     def _cheaper(self, *ways: Callable[[], Stored]) -> Stored:
-        """The way whose steps are predicted to take least; only its steps are kept."""
+        """By the way that is predicted to take least."""
+        return min(ways, key=self.priced)()
+
+    def priced(self, way: Callable[[], object]) -> float:
+        """The seconds of the steps that a way would write; none of them is kept."""
         start, registers = len(self.steps), self.registers
-        tried = []
-        for way in ways:
-            result = way()
-            steps = self.steps[start:]
-            tried.append((sum(step.seconds for step in steps), steps, self.registers, result))
-            del self.steps[start:]
-            self.registers = registers
-        _, steps, self.registers, result = min(tried, key=lambda one: one[0])
-        self.steps += steps
-        return result
+        way()
+        cost = sum(step.seconds for step in self.steps[start:])
+        del self.steps[start:]
+        self.registers = registers
+        return cost
 
     def _product(self, left: Stored, right: Stored, last: str) -> Stored:
         left, right = self._facing(left, right)
         for axis in straddling(left.pattern, right.pattern):
             left, right = self._whole(left, "inn", axis), self._whole(right, "out", axis)
+        cut, along = self._cut(left, right)
+        bands = len([w for w in cut.pattern.windows if bandable(w, cut.pattern, along)])
+        ways = [
+            partial(self._multiplied, left, cut if count else right, along, count, last) for count in range(bands + 1)
+        ]
+        return self._cheaper(*ways) if bands else ways[0]()
+
+    def _multiplied(self, left: Stored, right: Stored, along: Collection[int], bands: int, last: str) -> Stored:
+        """The product, `bands` of right's windows first joined with what it will sum over."""
+        for _ in range(bands):
+            right = self._banded(right, along)
         plan = multiply(left.pattern, right.pattern, last)
         return self._settled(self.emit(plan.form, (left, right), plan.pattern, plan, plan.operations))
 
+    def _cut(self, left: Stored, right: Stored) -> tuple[Stored, Collection[int]]:
+        """Right in the atoms that it has in common with left where it has windows, and its labels that are summed over."""
+        if not right.pattern.windows:
+            return right, ()
+        ours, cut, pairs = matched(left.pattern, right.pattern)
+        along = {theirs for own, theirs in pairs if own not in ours.pattern.out_labels}
+        if cut.pattern == right.pattern or not any(bandable(w, cut.pattern, along) for w in cut.pattern.windows):
+            return right, along
+        return self.emit("relabel", (right,), cut.pattern, cut, 0), along
+
+    def _banded(self, right: Stored, along: Collection[int]) -> Stored:
+        place = next(i for i, w in enumerate(right.pattern.windows) if bandable(w, right.pattern, along))
+        plan = banded(right.pattern, place, [n for n, _ in right.pattern.windows[place].terms if n in along])
+        return self.emit("band", (right,), plan.pattern, plan, plan.pattern.entries)
+
     def _facing(self, left: Stored, right: Stored) -> tuple[Stored, Stored]:
         """Left without windows where the two meet: right is read through them instead, or they are placed."""
-        along: set[int] = set()
         facing = []
         for axis, labels in enumerate(left.pattern.inn):
             old = right.pattern.out[axis]
@@ -149,19 +171,7 @@ class Writer:
                 plan = read(right.pattern, old[0], sizes, [stride for _, stride in w.terms], w.offset, w.clean)
                 form = "relabel" if plan.free else "read"
                 right = self.emit(form, (right,), plan.pattern, plan, 0)
-                fresh = zip(w.terms, plan.terms, strict=True)
-                along |= {own for (n, _), (own, _) in fresh if n in left.pattern.hidden}
-        left = Stored(left.register, opened(left.pattern, facing))
-        return left, self._banded(right, along)
-
-    def _banded(self, right: Stored, along: set[int]) -> Stored:
-        """Taps joined before the product, as long as the band matrix is not much larger than the taps."""
-        while (place := bandable(right.pattern, along)) is not None:
-            plan = banded(right.pattern, place, [n for n, _ in right.pattern.windows[place].terms if n in along])
-            if plan.pattern.entries > MOST_BANDED * max(right.pattern.entries, 1):
-                break
-            right = self.emit("band", (right,), plan.pattern, plan, plan.pattern.entries)
-        return right
+        return Stored(left.register, opened(left.pattern, facing)), right
 
     def _settled(self, term: Stored) -> Stored:
         """Each window with at most one hidden term, and none that nothing else names."""
