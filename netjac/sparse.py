@@ -100,8 +100,7 @@ def _indices(pattern: Pattern) -> Indices:
         low, high = reach(w.terms, pattern.sizes, w.offset)
         if low < 0 or high >= pattern.sizes[w.label]:
             inside &= _within(w.terms, w.offset, labels, pattern.sizes, w.label)
-    rows = prod(pattern.out_shape)
-    counts = inside.reshape(rows, -1).sum(1)
+    counts = inside.sum(tuple(range(len(outs), len(labels)))).reshape(-1)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(kind)
     if inside.all():
         return Indices(labels, shape, None, columns.reshape(-1), starts)

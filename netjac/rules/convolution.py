@@ -46,7 +46,7 @@ def _stencil(program: Program, eqn: Equation) -> Explicit | None:
     numbers, groups = p["dimension_numbers"], p["feature_group_count"]
     old, kernel, new = (program.shape(n) for n in (*eqn.operands, *eqn.results))
     extents = [old[axis] for axis in numbers.lhs_spec[2:]]
-    if any(n != 1 for n in p["lhs_dilation"]) or 1 in extents:
+    if any(n != 1 for n in p["lhs_dilation"]) or 1 in extents or 0 in (*old, *kernel, *new):
         return None
     channels, fan = kernel[numbers.rhs_spec[0]], kernel[numbers.rhs_spec[1]]
     names = Names()

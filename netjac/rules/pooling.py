@@ -87,10 +87,10 @@ def _unrolled(array: jax.Array, eqn: Equation, axis: int, count: int) -> jax.Arr
 
 
 def overlapping(program: Program, eqn: Equation) -> Pattern | None:
-    """The pattern of a sum over any windows, None where the operand is dilated or an axis is too short to be labelled."""
+    """The pattern of a sum over any windows, None where there is none, the operand is dilated, or an axis has one entry."""
     p = eqn.parameters
     old, new = program.shape(eqn.operands[0]), program.shape(eqn.results[0])
-    if any(n != 1 for n in p["base_dilation"]):
+    if any(n != 1 for n in p["base_dilation"]) or 0 in new:
         return None
     names = Names()
     out, inn, windows = [], [], []

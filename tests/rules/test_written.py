@@ -1,0 +1,181 @@
+"""Convolutions and pools written out as windows, entry by entry against the dense Jacobian, and in products."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+import netjac as nj
+from netjac.factors.refine import densify
+from netjac.factors.window import joined, placed, unsettled
+from netjac.graph.program import trace
+from netjac.rules import linearise
+from netjac.sparse import matrix
+from tests.oracles import jacrev, per_sample, relative_error
+
+INIT = {lax.max: -np.inf, lax.min: np.inf, lax.add: 0.0}
+NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def dense(pattern, data):
+    """All entries, windows first put in their place."""
+    while (place := unsettled(pattern)) is not None:
+        step = joined(pattern, place)
+        data, pattern = step.apply(data, jnp.float64), step.pattern
+    while pattern.windows:
+        step = placed(pattern, 0)
+        data, pattern = step.apply(data, jnp.float64), step.pattern
+    return np.asarray(densify(pattern, data, jnp.float64)).reshape((*pattern.out_shape, *pattern.in_shape))
+
+
+def written_out(f, x):
+    """(dense array, sparse matrix) of the one equation of f, as its rule writes it; None where the rule does not."""
+    with jax.enable_x64(True):
+        program, _ = trace(f, jax.ShapeDtypeStruct(x.shape, jnp.float64))
+        eqn = next(e for e in program.equations if e.name.startswith(("conv", "reduce_window")))
+        local = linearise(program, eqn, 0, 0)
+        local = getattr(local, "written", local)
+        if local is None:
+            return None
+        constants = list(program.constants.values())
+        values = program.evaluate([jnp.asarray(x)], constants, range(len(program.equations)))
+        data = None if local.numbers is None else local.numbers(values)
+        numbers = np.ones(()) if data is None else np.asarray(data)
+        return dense(local.pattern, data), matrix(local.pattern, numbers)
+
+
+def holds(f, x):
+    y = jax.eval_shape(f, jax.ShapeDtypeStruct(x.shape, jnp.float32))
+    found = written_out(f, x)
+    expected = jacrev(f, x)
+    size = (int(np.prod(y.shape)), x.size)
+    if found is not None:
+        assert relative_error(found[0], expected) < 1e-13
+        assert relative_error(found[1].toarray(), expected.reshape(size)) < 1e-13
+    return found is not None
+
+
+pads = st.one_of(
+    st.sampled_from(["SAME", "VALID"]), st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda p: [p] * 2)
+)
+
+
+@st.composite
+def convolutions(draw):
+    groups = draw(st.sampled_from([1, 1, 2]))
+    channels = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    K = rng.standard_normal((draw(st.integers(1, 3)), draw(st.integers(1, 4)), channels[0] // groups, channels[1]))
+    parameters = {
+        "window_strides": (draw(st.integers(1, 3)), draw(st.integers(1, 2))),
+        "padding": draw(pads),
+        "rhs_dilation": (draw(st.integers(1, 2)), draw(st.integers(1, 3))),
+        "feature_group_count": groups,
+        "dimension_numbers": NHWC,
+    }
+    x = rng.standard_normal((draw(st.integers(1, 2)), draw(st.integers(2, 7)), draw(st.integers(2, 6)), channels[0]))
+    return (lambda x: lax.conv_general_dilated(x, K.astype(x.dtype), **parameters)), x
+
+
+@st.composite
+def pools(draw):
+    reducer = draw(st.sampled_from([lax.max, lax.min, lax.add]))
+    window = (1, draw(st.integers(1, 3)), draw(st.integers(1, 4)), 1)
+    strides = (1, draw(st.integers(1, 3)), draw(st.integers(1, 2)), 1)
+    low = draw(st.integers(0, 1)), draw(st.integers(0, 2))
+    padding = ((0, 0), (low[0], draw(st.integers(0, 1))), (low[1], 0), (0, 0))
+    assume(low[0] < window[1] and low[1] < window[2] and padding[1][1] < window[1])
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    x = rng.standard_normal(
+        (draw(st.integers(1, 2)), draw(st.integers(2, 7)), draw(st.integers(2, 6)), draw(st.integers(1, 2)))
+    )
+    return (lambda x: lax.reduce_window(x, INIT[reducer], reducer, window, strides, padding)), x
+
+
+@settings(max_examples=40)
+@given(convolutions())
+def test_a_convolution_written_out_has_every_entry(case):
+    holds(*case)
+
+
+@settings(max_examples=30)
+@given(pools())
+def test_a_pool_written_out_has_every_entry(case):
+    holds(*case)
+
+
+def test_equal_entries_of_a_pool_have_the_first_win_as_in_jax():
+    x = np.zeros((1, 5, 5, 1))
+    assert holds(lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"), x)
+
+
+def test_a_volume_and_a_row_are_written_out_too():
+    rng = np.random.default_rng(0)
+    row, K = rng.standard_normal((2, 9, 2)), rng.standard_normal((4, 2, 3))
+    assert holds(
+        lambda x: lax.conv_general_dilated(x, K.astype(x.dtype), (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")),
+        row,
+    )
+    volume, K = rng.standard_normal((1, 2, 4, 3, 4)), rng.standard_normal((3, 2, 2, 1, 2))
+    assert holds(lambda x: lax.conv_general_dilated(x, K.astype(x.dtype), (1, 2, 1), "SAME"), volume)
+
+
+@settings(max_examples=12)
+@given(st.lists(st.one_of(convolutions(), pools()), min_size=2, max_size=3), st.integers(0, 9))
+def test_local_layers_in_a_row_agree_in_every_order_dense_and_sparse(layers, seed):
+    """Each layer is as drawn, its input's channels repeated or cut to what it takes."""
+
+    def f(x):
+        for layer, sample in layers:
+            wanted = sample.shape[-1]
+            x = jnp.tanh(jnp.concatenate([x] * wanted, -1)[..., :wanted])
+            x = layer(x)
+        return x
+
+    x = np.random.default_rng(seed).standard_normal((2, 8, 7, 2))
+    assume(0 not in jax.eval_shape(f, jax.ShapeDtypeStruct(x.shape, jnp.float32)).shape)
+    expected = per_sample(jacrev(f, x), 4)
+    network = nj.network(f, batched=True)
+    for engine in ("auto", "forward", "reverse"):
+        assert relative_error(nj.jacobian(network, x, engine=engine), expected) < 1e-12, engine
+    one = nj.jacobian(network, x)[1].to_scipy().toarray()
+    assert relative_error(one, expected[1].reshape(one.shape)) < 1e-12
+
+
+def test_a_residual_image_network_adds_the_identity_to_a_stencil():
+    rng = np.random.default_rng(3)
+    K, L = rng.standard_normal((3, 3, 2, 4)), rng.standard_normal((3, 3, 4, 2))
+
+    def f(x):
+        h = jax.nn.relu(lax.conv_general_dilated(x, K.astype(x.dtype), (1, 1), "SAME", dimension_numbers=NHWC))
+        return x + lax.conv_general_dilated(h, L.astype(x.dtype), (1, 1), "SAME", dimension_numbers=NHWC)
+
+    x = rng.standard_normal((1, 12, 12, 2))
+    J = nj.jacobian(nj.network(f, batched=True), x)
+    expected = jacrev(f, x)[0][:, :, :, 0]
+    assert J.structure.kind == "stencil"
+    sparse = J[0].to_scipy()
+    assert sparse.nnz < 0.4 * sparse.shape[0] * sparse.shape[1]
+    assert relative_error(sparse.toarray(), expected.reshape(sparse.shape)) < 1e-13
+    assert relative_error(np.asarray(J)[0], expected) < 1e-13
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_the_plan_of_an_image_network_grows_with_the_pixels_not_with_their_square(side):
+    rng = np.random.default_rng(0)
+    kernels = [rng.standard_normal((3, 3, *c)).astype("float32") for c in ((1, 16), (16, 16), (16, 1))]
+
+    def f(x):
+        for K in kernels[:-1]:
+            x = jax.nn.relu(lax.conv_general_dilated(x, K, (1, 1), "SAME", dimension_numbers=NHWC))
+        return lax.conv_general_dilated(x, kernels[-1], (1, 1), "SAME", dimension_numbers=NHWC)
+
+    J = nj.jacobian(nj.network(f, batched=True), np.zeros((1, side, side, 1), "float32"))
+    assert J.structure.kind == "stencil"
+    assert J.structure.entries == 49 * side**2
+    assert J[0].to_scipy().nnz == (7 * side - 12) ** 2
