@@ -247,23 +247,42 @@ class Joined:
         order = (*(n for n, _ in others), *(n if n != self.label else longest[0] for n in self.pattern.data))
         full = spread(array, self.source.data, order, self.source.sizes)
         assert set(kept) <= set(self.pattern.data)
-        axis = self.pattern.data.index(self.label)
-        total: jax.Array | None = None
+        axis, size = self.pattern.data.index(self.label), self.pattern.sizes[self.label]
+        shifted = []
         for steps in product(*(range(self.source.sizes[n]) for n, _ in others)):
             shift = self.offset + sum(step * stride for step, (_, stride) in zip(steps, others, strict=True))
-            piece = _shifted(full[steps], axis, longest[1], shift, self.pattern.sizes[self.label])
-            total = piece if total is None else total + piece
-        assert total is not None
-        return total
+            if longest[1] < 0:
+                shift += longest[1] * (self.source.sizes[longest[0]] - 1)
+            shifted.append((lax.rev(full[steps], (axis,)) if longest[1] < 0 else full[steps], shift))
+        return _interleaved(shifted, axis, abs(longest[1]), size)
 
 
-def _shifted(array: jax.Array, axis: int, stride: int, shift: int, size: int) -> jax.Array:
-    """Entry i of the axis at stride · i + shift of an axis of `size`, zeros elsewhere."""
-    if stride < 0:
-        array, shift, stride = lax.rev(array, (axis,)), shift + stride * (array.shape[axis] - 1), -stride
-    taken = (array.shape[axis] - 1) * stride + 1
+def _interleaved(shifted: Sequence[tuple[jax.Array, int]], axis: int, stride: int, size: int) -> jax.Array:
+    """Σ of arrays whose entry i of the axis goes to stride · i + shift of an axis of `size`.
+
+    By residue: shifts that are equal modulo the stride are summed densely, and the sums are dealt out in turn. Padding each
+    array with the zeros between its entries would take as many additions for every residue.
+    """
+    length = -(-size // stride)
+    sums = []
+    for residue in range(stride):
+        own = [(array, (shift - residue) // stride) for array, shift in shifted if (shift - residue) % stride == 0]
+        total = jnp.zeros_like(_moved(shifted[0][0], axis, 0, length))
+        for place, (array, step) in enumerate(own):
+            piece = _moved(array, axis, step, length)
+            total = total + piece if place else piece
+        sums.append(total)
+    if stride == 1:
+        return sums[0]
+    dealt = jnp.stack(sums, axis + 1)
+    shape = (*dealt.shape[:axis], length * stride, *dealt.shape[axis + 2 :])
+    return lax.slice_in_dim(dealt.reshape(shape), 0, size, axis=axis)
+
+
+def _moved(array: jax.Array, axis: int, step: int, length: int) -> jax.Array:
+    """Entry i of the axis at i + step of an axis of `length`, zeros elsewhere."""
     config = [(0, 0, 0)] * array.ndim
-    config[axis] = (shift, size - shift - taken, stride - 1)
+    config[axis] = (step, length - step - array.shape[axis], 0)
     return lax.pad(array, jnp.zeros((), array.dtype), config)
 
 

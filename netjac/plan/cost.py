@@ -17,26 +17,55 @@ from netjac.rules.loops import bodies
 
 @dataclass(frozen=True)
 class Rates:
-    """Operations a second of matrix products and of all else, bytes a second, and seconds to start a step."""
+    """Operations a second of matrix products, convolutions, what picks winners (the pull of a max pool), and all else;
+    bytes a second; and seconds to start a step."""
 
     product: float
+    convolution: float
+    picking: float
     elementwise: float
     bandwidth: float
     launch: float
 
 
 RATES = {
-    "cpu": Rates(product=2e11, elementwise=5e9, bandwidth=1.5e10, launch=2e-6),
-    "gpu": Rates(product=2e13, elementwise=5e11, bandwidth=1.5e12, launch=4e-6),
+    "cpu": Rates(product=3e11, convolution=1.5e11, picking=7e7, elementwise=6e9, bandwidth=1.5e10, launch=2e-6),
+    "gpu": Rates(product=2e13, convolution=1e13, picking=1e10, elementwise=5e11, bandwidth=1.5e12, launch=4e-6),
 }
 
-PRODUCTS = frozenset({"product", "dot_general", "conv_general_dilated", "pull conv_general_dilated",
-                      "push conv_general_dilated"})  # fmt: skip
+FULL = 16
+"""Channels from which a convolution runs at its rate; with fewer it takes as long as with these."""
 
 
 def seconds(form: str, operations: int, moved: int, rates: Rates) -> float:
-    rate = rates.product if form in PRODUCTS else rates.elementwise
-    return max(operations / rate, moved / rates.bandwidth) + rates.launch
+    """Of a step that is no sweep."""
+    return longer(operations / (rates.product if form == "product" else rates.elementwise), moved, rates)
+
+
+def longer(computing: float, moved: int, rates: Rates) -> float:
+    return max(computing, moved / rates.bandwidth) + rates.launch
+
+
+def sweep_seconds(program: Program, eqn: Equation, direction: str, operations: int, moved: int, rates: Rates) -> float:
+    """Of a block pushed or pulled through an equation."""
+    if eqn.name == "conv_general_dilated":
+        rate = rates.convolution * min(1.0, _channels(program, eqn, direction) / FULL)
+    elif eqn.name == "dot_general":
+        rate = rates.product
+    elif eqn.name in ("reduce_window_max", "reduce_window_min"):
+        rate = rates.picking
+    else:
+        rate = rates.elementwise
+    return longer(operations / rate, moved, rates)
+
+
+def _channels(program: Program, eqn: Equation, direction: str) -> int:
+    """Of what the sweep computes; a pull has one for every residue of the strides besides."""
+    spec = eqn.parameters["dimension_numbers"].rhs_spec
+    kernel = program.shape(eqn.operands[1])
+    if direction == "push":
+        return kernel[spec[0]]
+    return kernel[spec[1]] * eqn.parameters["feature_group_count"] * prod(eqn.parameters["window_strides"])
 
 
 def sweep_operations(program: Program, eqn: Equation) -> int:

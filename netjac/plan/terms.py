@@ -20,7 +20,7 @@ from netjac.factors.product import matched, multiply, straddling
 from netjac.factors.refine import common_atoms, untie, whole
 from netjac.factors.window import bandable, banded, joined, opened, placed, read, unsettled
 from netjac.graph.program import Program
-from netjac.plan.cost import Rates, nbytes, seconds, sweep_operations
+from netjac.plan.cost import Rates, nbytes, seconds, sweep_operations, sweep_seconds
 from netjac.plan.steps import Action, LocalFactor, Seed, Step, Sweep
 from netjac.rules.local import Explicit, Opaque
 
@@ -63,7 +63,11 @@ class Writer:
     ) -> None:
         free = form == "relabel" or (isinstance(action, Seed) and not action.pattern.data)
         moved = 0 if free else sum(nbytes(term.pattern, self.width) for term in (*reads, *writes))
-        cost = 0.0 if free else seconds(form, operations, moved, self.rates)
+        if isinstance(action, Sweep):
+            eqn = self.program.equations[action.equation]
+            cost = sweep_seconds(self.program, eqn, action.direction, operations, moved, self.rates)
+        else:
+            cost = 0.0 if free else seconds(form, operations, moved, self.rates)
         self.registers += len(writes)
         self.steps.append(
             Step(

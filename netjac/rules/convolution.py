@@ -23,7 +23,7 @@ from netjac.factors.pattern import Axes, Names, Pattern
 from netjac.factors.window import window
 from netjac.graph.program import Equation, Program
 from netjac.rules import ties
-from netjac.rules.local import Explicit, Local, Opaque, rule
+from netjac.rules.local import Explicit, Local, Opaque, Pull, rule
 
 
 @rule("conv_general_dilated")
@@ -37,7 +37,69 @@ def by_input(program: Program, eqn: Equation, result: int) -> Local | None:
     pairs = ties.convolution(program, eqn, 0, result)
     if pairs is None:
         return None
-    return Opaque(tuple(pairs), True, True, eqn.name, written=_stencil(program, eqn))
+    return Opaque(tuple(pairs), True, True, eqn.name, _by_residue(program, eqn), _stencil(program, eqn))
+
+
+def _by_residue(program: Program, eqn: Equation) -> Pull | None:
+    """The pull of a convolution of strides s as one of stride 1; None where its strides are 1 already.
+
+    Input position s·q + r is reached by the taps with k − f ≡ r (mod s), from the cotangents around q: one convolution of
+    the cotangents gives all residues r as channels, which are then dealt out. XLA's own transpose puts zeros between the
+    cotangents instead (45 ms against 6 for 7×7 taps of stride 2, 16 to 3 channels, on 80 images of 32 × 32).
+    """
+    p = eqn.parameters
+    numbers, groups, strides = p["dimension_numbers"], p["feature_group_count"], p["window_strides"]
+    old, kernel, new = (program.shape(n) for n in (*eqn.operands, *eqn.results))
+    plain = all(n == 1 for n in (*p["lhs_dilation"], *p["rhs_dilation"]))
+    if not plain or all(n == 1 for n in strides) or 0 in (*old, *kernel, *new):
+        return None
+    rank = len(strides)
+    extents, places = (
+        [shape[n] for n in spec[2:]] for shape, spec in ((old, numbers.lhs_spec), (new, numbers.out_spec))
+    )
+    taps = [kernel[axis] for axis in numbers.rhs_spec[2:]]
+    first = [-p["padding"][axis][0] // strides[axis] for axis in range(rank)]
+    last = [(taps[axis] - 1 - p["padding"][axis][0]) // strides[axis] for axis in range(rank)]
+    steps = [high - low + 1 for low, high in zip(first, last, strict=True)]
+    lengths = [-(-extent // stride) for extent, stride in zip(extents, strides, strict=True)]
+    fan = kernel[numbers.rhs_spec[1]]
+
+    def regrouped(weights: jax.Array) -> jax.Array:
+        """(out, in, *taps) → (*steps, out of a group, group · residues · in), the steps from the last one back."""
+        padding = [(0, 0, 0), (0, 0, 0)]
+        for axis in range(rank):
+            low = -p["padding"][axis][0] - first[axis] * strides[axis]
+            padding.append((low, steps[axis] * strides[axis] - low - taps[axis], 0))
+        split = [n for axis in range(rank) for n in (steps[axis], strides[axis])]
+        full = lax.pad(weights, jnp.zeros((), weights.dtype), padding).reshape((groups, -1, fan, *split))
+        order = [*(3 + 2 * axis for axis in range(rank)), 1, 0, *(4 + 2 * axis for axis in range(rank)), 2]
+        return lax.rev(full.transpose(order).reshape((*steps, full.shape[1], -1)), tuple(range(rank)))
+
+    def pull(values: dict[int, Any], block: jax.Array) -> jax.Array:
+        weights = regrouped(lax.transpose(jnp.asarray(values[eqn.operands[1]]), numbers.rhs_spec).astype(block.dtype))
+        cotangents = jnp.transpose(block, (0, *(1 + numbers.out_spec[n] for n in (0, *range(2, rank + 2), 1))))
+        images = cotangents.reshape((-1, *cotangents.shape[2:]))
+        padding = [
+            (high, length - place - high + step - 1)
+            for high, length, place, step in zip(last, lengths, places, steps, strict=True)
+        ]
+        spec = (0, rank + 1, *range(1, rank + 1))
+        layout = lax.ConvDimensionNumbers(spec, (rank + 1, rank, *range(rank)), spec)
+        found = lax.conv_general_dilated(
+            images, weights, (1,) * rank, padding, dimension_numbers=layout, feature_group_count=groups
+        )
+        apart = found.reshape((len(found), *lengths, groups, *strides, fan))
+        order = [0, *(n for axis in range(rank) for n in (1 + axis, rank + 2 + axis)), rank + 1, 2 * rank + 2]
+        dealt = apart.transpose(order).reshape(
+            (len(found), *(a * b for a, b in zip(lengths, strides, strict=True)), -1)
+        )
+        cut = dealt[(slice(None), *(slice(extent) for extent in extents))]
+        whole = cut.reshape((len(block), -1, *cut.shape[1:]))
+        inner = (0, *range(2, rank + 2), 1)
+        places_of = {numbers.lhs_spec[axis]: 1 + at for at, axis in enumerate(inner)}
+        return jnp.transpose(whole, (0, *(places_of[axis] for axis in range(rank + 2))))
+
+    return pull
 
 
 def _stencil(program: Program, eqn: Equation) -> Explicit | None:
