@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from netjac.factors.refine import densify
+from netjac.factors.window import joined, placed, unsettled
+
 
 def jacrev(f, x):
     """∂f/∂x by JAX's reverse mode, in float64, (*out, *in)."""
@@ -42,3 +45,14 @@ def relative_error(found, expected):
     assert found.shape == expected.shape, (found.shape, expected.shape)
     scale = np.linalg.norm(expected)
     return np.linalg.norm(found - expected) / (scale if scale else 1.0)
+
+
+def dense(pattern, data):
+    """All entries of a factor, (*out, *in) in float64, its windows put in their place first."""
+    while (place := unsettled(pattern)) is not None:
+        step = joined(pattern, place)
+        data, pattern = step.apply(data, jnp.float64), step.pattern
+    while pattern.windows:
+        step = placed(pattern, 0)
+        data, pattern = step.apply(data, jnp.float64), step.pattern
+    return np.asarray(densify(pattern, data, jnp.float64)).reshape((*pattern.out_shape, *pattern.in_shape))

@@ -90,9 +90,10 @@ def plans(net, x):
 def test_the_plan_is_never_predicted_slower_than_either_plain_order(seed, shape, length, batch):
     f, _ = random_network(seed, shape, length)
     net = nj.network(lambda x: f(x), batched=True)
-    chosen, forward, reverse = plans(net, np.random.default_rng(seed).standard_normal((batch, *shape)))
+    x = np.random.default_rng(seed).standard_normal((batch, *shape), np.float32)
+    chosen, forward, reverse = plans(net, x)
     assert chosen.seconds <= min(forward.seconds, reverse.seconds)
-    assert chosen.order in ("forward", "reverse", "cut")
+    assert chosen.order in ("forward", "reverse", "cut", "greedy")
 
 
 @settings(max_examples=3)

@@ -7,8 +7,11 @@ does not have, and no number is stored.
 
 from __future__ import annotations
 
-from netjac.factors.pattern import Axes, Pattern, atoms, identity, labels_of, proper
+from collections.abc import Sequence
+
+from netjac.factors.pattern import Axes, Names, Pattern, atoms, identity, labels_of, proper
 from netjac.factors.refine import common_atoms, parts
+from netjac.factors.window import window
 from netjac.graph.program import Equation, Program
 from netjac.rules.local import Explicit, Local, rule
 
@@ -70,6 +73,38 @@ def tile(program: Program, eqn: Equation, _operand: int, _result: int) -> Local:
         out.append(((len(sizes),) if times != 1 else ()) + axis)
         sizes.extend(proper((times,)))
     return Explicit(Pattern(tuple(out), inn, (), tuple(sizes)), None, "tile")
+
+
+@rule("slice")
+def part(program: Program, eqn: Equation, _operand: int, _result: int) -> Local | None:
+    strides = eqn.parameters["strides"] or (1,) * len(eqn.parameters["start_indices"])
+    return _read(program, eqn, strides, eqn.parameters["start_indices"])
+
+
+@rule("rev")
+def backwards(program: Program, eqn: Equation, _operand: int, _result: int) -> Local | None:
+    shape, turned = program.shape(eqn.operands[0]), eqn.parameters["dimensions"]
+    strides = [-1 if axis in turned else 1 for axis in range(len(shape))]
+    return _read(program, eqn, strides, [size - 1 if axis in turned else 0 for axis, size in enumerate(shape)])
+
+
+def _read(program: Program, eqn: Equation, strides: Sequence[int], starts: Sequence[int]) -> Local | None:
+    """Entry p of each axis is the operand's at stride · p + start; one entry of a longer axis is left to a sweep."""
+    names = Names()
+    out, inn, windows = [], [], []
+    for axis, (old, new) in enumerate(zip(program.shape(eqn.operands[0]), program.shape(eqn.results[0]), strict=True)):
+        place = names.new(new)
+        out.append(place)
+        if old == new and (strides[axis] == 1 or not place):
+            inn.append(place)
+            continue
+        if not place or new == 0:
+            return NotImplemented
+        label = names.new(old)
+        windows.append(window(label[0], ((place[0], strides[axis]),), starts[axis], names.sizes))
+        inn.append(label)
+    pattern = Pattern(tuple(out), tuple(inn), (), tuple(names.sizes), tuple(windows))
+    return Explicit(pattern, None, eqn.name)
 
 
 @rule("optimization_barrier", "device_put")

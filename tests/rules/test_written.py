@@ -11,26 +11,13 @@ from hypothesis import strategies as st
 from jax import lax
 
 import netjac as nj
-from netjac.factors.refine import densify
-from netjac.factors.window import joined, placed, unsettled
 from netjac.graph.program import trace
 from netjac.rules import linearise
 from netjac.sparse import matrix
-from tests.oracles import jacrev, per_sample, relative_error
+from tests.oracles import dense, jacrev, per_sample, relative_error
 
 INIT = {lax.max: -np.inf, lax.min: np.inf, lax.add: 0.0}
 NHWC = ("NHWC", "HWIO", "NHWC")
-
-
-def dense(pattern, data):
-    """All entries, windows first put in their place."""
-    while (place := unsettled(pattern)) is not None:
-        step = joined(pattern, place)
-        data, pattern = step.apply(data, jnp.float64), step.pattern
-    while pattern.windows:
-        step = placed(pattern, 0)
-        data, pattern = step.apply(data, jnp.float64), step.pattern
-    return np.asarray(densify(pattern, data, jnp.float64)).reshape((*pattern.out_shape, *pattern.in_shape))
 
 
 def written_out(f, x):
@@ -66,18 +53,18 @@ pads = st.one_of(
 
 
 @st.composite
-def convolutions(draw):
+def convolutions(draw, strided=False):
     groups = draw(st.sampled_from([1, 1, 2]))
     channels = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     K = rng.standard_normal((draw(st.integers(1, 3)), draw(st.integers(1, 4)), channels[0] // groups, channels[1]))
     parameters = {
-        "window_strides": (draw(st.integers(1, 3)), draw(st.integers(1, 2))),
+        "window_strides": (draw(st.integers(1 + strided, 3)), draw(st.integers(1, 2))),
         "padding": draw(pads),
-        "rhs_dilation": (draw(st.integers(1, 2)), draw(st.integers(1, 3))),
+        "rhs_dilation": (1, 1) if strided else (draw(st.integers(1, 2)), draw(st.integers(1, 3))),
         "feature_group_count": groups,
         "dimension_numbers": NHWC,
-    }
+    }  # fmt: skip
     x = rng.standard_normal((draw(st.integers(1, 2)), draw(st.integers(2, 7)), draw(st.integers(2, 6)), channels[0]))
     return (lambda x: lax.conv_general_dilated(x, K.astype(x.dtype), **parameters)), x
 
@@ -107,6 +94,21 @@ def test_a_convolution_written_out_has_every_entry(case):
 @given(pools())
 def test_a_pool_written_out_has_every_entry(case):
     holds(*case)
+
+
+@settings(max_examples=25)
+@given(convolutions(strided=True), st.integers(0, 9))
+def test_a_strided_convolution_is_pulled_by_residue(case, seed):
+    f, x = case
+    assume(0 not in jax.eval_shape(f, jax.ShapeDtypeStruct(x.shape, jnp.float32)).shape)
+    with jax.enable_x64(True):
+        program, _ = trace(f, jax.ShapeDtypeStruct(x.shape, jnp.float64))
+        place = next(i for i, e in enumerate(program.equations) if e.name.startswith("conv"))
+        local = linearise(program, program.equations[place], 0, 0)
+        values = program.evaluate([jnp.asarray(x)], list(program.constants.values()), range(place + 1))
+        y, pull = jax.vjp(f, jnp.asarray(x))
+        block = jnp.asarray(np.random.default_rng(seed).standard_normal((3, *y.shape)))
+        assert relative_error(local.pull(values, block), jax.vmap(pull)(block)[0]) < 1e-13
 
 
 def test_equal_entries_of_a_pool_have_the_first_win_as_in_jax():
