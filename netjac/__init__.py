@@ -19,6 +19,7 @@ from netjac.networks import Network
 from netjac.operator import Jacobian
 from netjac.plan.plan import Plan
 from netjac.points import mark
+from netjac.torch_drop_in import torch_jacobian_function
 from netjac.tracing import network
 
 __version__ = "0.1.0"
@@ -44,5 +45,6 @@ __all__ = [
     "jacobian_function",
     "mark",
     "network",
+    "torch_jacobian_function",
     "value_and_jacobian",
 ]

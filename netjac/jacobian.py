@@ -211,6 +211,18 @@ def _ask(model: Any, x: Any, wrt: Names, of: Names, options: Options) -> Group:
     return Group(asked, named_of, named_wrt)
 
 
+def ask_one(model: Any, x: Any, wrt: str, of: str, options: Options) -> Asked:
+    """The request for one output by one value. Raises `ShapeError` where the names mean several."""
+    group = _ask(model, x, wrt, of, options)
+    outputs, inputs = group[0].request.of, [name for one in group for name in one.request.wrt]
+    if len(outputs) > 1 or len(inputs) > 1:
+        raise ShapeError(
+            f"one Jacobian at a time is given here, and of={of!r}, wrt={wrt!r} mean those of {', '.join(outputs)} by "
+            f"{', '.join(inputs)}; name one of each"
+        )
+    return group[0]
+
+
 def _understood(point: Point, wrt: Names, of: Names) -> tuple[list[Request], bool, bool]:
     """The requests that the names come to, and whether the outputs and the inputs are answered by name."""
     place = (wrt if isinstance(wrt, str) else tuple(wrt), of if isinstance(of, str) else tuple(of))

@@ -15,6 +15,7 @@ alone (`multiply`); `Product.apply` carries it out.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -72,6 +73,16 @@ class Product:
             work += prod(self.sizes[label] for label in labels) if summed else 0
         return work
 
+    @property
+    def turned(self) -> int:
+        """Entries that have to be transposed before the one matrix product that this is, or the several."""
+        left, right = _without(self.left_labels, self.summed_left), _without(self.right_labels, self.summed_right)
+        if not self.contracted or _few(self.contracted, left, right, self.sizes):
+            return 0
+        batch = tuple(n for n in left if n in right and n not in self.contracted)
+        sides = [side for side in (left, right) if not _ready(side, batch, self.contracted)]
+        return sum(prod(self.sizes[n] for n in side) for side in sides)
+
     def apply(self, left: jax.Array | None, right: jax.Array | None, dtype: jnp.dtype) -> jax.Array | None:
         a = _prepared(left, self.left, self.left_labels, self.summed_left)
         b = _prepared(right, self.right, self.right_labels, self.summed_right)
@@ -122,6 +133,13 @@ class Product:
             total = term if total is None else total + term
         assert total is not None
         return total
+
+
+def _ready(labels: tuple[int, ...], batch: tuple[int, ...], contracted: tuple[int, ...]) -> bool:
+    """Whether an operand lies as a stack of matrices: batch first, what is summed over together, at one end of the rest."""
+    rest = [n in contracted for n in labels[len(batch) :]]
+    together = sum(a != b for a, b in itertools.pairwise(rest)) <= 1
+    return labels[: len(batch)] == batch and together and tuple(n for n in labels if n in contracted) == contracted
 
 
 def _at(array: jax.Array, axes: Sequence[int], index: Sequence[int]) -> jax.Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from netjac.errors import NotDifferentiableError
 from netjac.factors.addition import add
 from netjac.factors.pattern import Axes, Pattern, identity, labels_of, renumbered
-from netjac.factors.product import matched, multiply, straddling
+from netjac.factors.product import Product, matched, multiply, straddling
 from netjac.factors.refine import common_atoms, untie, whole
 from netjac.factors.window import bandable, banded, joined, opened, placed, read, unsettled
 from netjac.graph.program import Program
@@ -68,6 +68,8 @@ class Writer:
             cost = sweep_seconds(self.program, eqn, action.direction, operations, moved, self.rates)
         else:
             cost = 0.0 if free else seconds(form, operations, moved, self.rates)
+            if isinstance(action, Product):
+                cost += 2 * action.turned * self.width / self.rates.bandwidth
         self.registers += len(writes)
         self.steps.append(
             Step(
