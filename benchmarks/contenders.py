@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
-
-import numpy as np
+from typing import Any
 
 from benchmarks.workloads import Workload
 
@@ -15,8 +14,10 @@ WAYS = {
     "jax": ("jax jacrev", "jax jacfwd"),
     "torch": ("torch vmap(jacrev)", "torch vmap(jacfwd)", "torch loop of grads"),
     "tensorflow": ("tensorflow batch_jacobian",),
+    "asdex": ("asdex jacobian",),
 }
-MODULES = {OURS: "in_jax", "jax": "in_jax", "torch": "in_torch", "tensorflow": "in_tensorflow"}
+SPARSE = "asdex"
+MODULES = {OURS: "in_jax", "jax": "in_jax", "torch": "in_torch", "tensorflow": "in_tensorflow", "asdex": "in_asdex"}
 
 
 def installed(framework: str) -> bool:
@@ -24,12 +25,16 @@ def installed(framework: str) -> bool:
 
 
 def taking_part(workload: Workload, peers: Sequence[str]) -> tuple[str, ...]:
-    """netjac first, then every way of the peers that are installed and that the workload does not leave out."""
-    ways = (way for peer in peers if installed(peer) for way in WAYS[peer])
+    """netjac first, then every way of the peers that are installed and that the workload does not leave out.
+
+    A sparse answer is asked of those who give one, and of JAX for its dense one.
+    """
+    asked = [peer for peer in peers if (peer in ("jax", SPARSE) if workload.sparse else peer != SPARSE)]
+    ways = (way for peer in asked if installed(peer) for way in WAYS[peer])
     return (OURS, *(way for way in ways if way not in workload.left_out))
 
 
-def prepared(way: str, workload: Workload, weights, x) -> Callable[[], np.ndarray]:
-    """The call that is timed: NumPy in, NumPy out, with the network already built."""
+def prepared(way: str, workload: Workload, weights, x) -> Callable[[], Any]:
+    """The call that is timed: NumPy in, NumPy (or a sparse matrix) out, with the network already built."""
     module = importlib.import_module(f"benchmarks.{MODULES[way.partition(' ')[0]]}")
     return module.ways(workload, weights, x)[way]

@@ -13,6 +13,7 @@ from jax import lax
 from benchmarks.workloads import Workload
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda z: z}
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def network(workload: Workload, weights):
@@ -20,21 +21,55 @@ def network(workload: Workload, weights):
 
     def f(h):
         for (kind, *rest), p in zip(workload.layers, weights, strict=True):
-            if kind == "dense":
-                h = ACTIVATIONS[rest[1]](h @ p[0] + p[1])
-            elif kind == "conv":
-                layout = ("NHWC", "HWIO", "NHWC")
-                z = lax.conv_general_dilated(h[None], p[0], (1, 1), rest[2], dimension_numbers=layout)[0]
-                h = ACTIVATIONS[rest[3]](z + p[1])
-            elif kind == "pool":
-                h = lax.reduce_window(h, -jnp.inf, lax.max, (2, 2, 1), (2, 2, 1), "VALID")
-            elif kind == "flatten":
-                h = h.reshape(-1)
-            else:
-                h = _block(h, p, rest[0])
+            h = LAYERS[kind](h, p, *rest)
         return h
 
     return f
+
+
+def _dense(h, p, _width, activation):
+    return ACTIVATIONS[activation](h @ p[0] + p[1])
+
+
+def _convolved(h, kernel, stride, padding):
+    half = kernel.shape[0] // 2
+    pads = "VALID" if padding == "VALID" else [(half, half)] * 2
+    return lax.conv_general_dilated(h[None], kernel, (stride, stride), pads, dimension_numbers=LAYOUT)[0]
+
+
+def _conv(h, p, _channels, _kernel, padding, stride, activation):
+    return ACTIVATIONS[activation](_convolved(h, p[0], stride, padding) + p[1])
+
+
+def _deconv(h, p, _channels, activation):
+    pads = [(1, 2)] * 2
+    z = lax.conv_general_dilated(h[None], p[0], (1, 1), pads, lhs_dilation=(2, 2), dimension_numbers=LAYOUT)[0]
+    return ACTIVATIONS[activation](z + p[1])
+
+
+def _residual(h, p, _channels, stride):
+    inner = jax.nn.relu(_convolved(h, p[0], stride, "HALF") + p[1])
+    beside = _convolved(h, p[4], stride, "VALID") if len(p) > 4 else h
+    return jax.nn.relu(_convolved(inner, p[2], 1, "HALF") + p[3] + beside)
+
+
+def _pool(h, _p, size, stride):
+    half = size // 2 * (size % 2)
+    pads = [(half, half)] * 2 + [(0, 0)]
+    return lax.reduce_window(h, -jnp.inf, lax.max, (size, size, 1), (stride, stride, 1), pads)
+
+
+def _lstm(h, p, width, given):
+    def step(carry, z):
+        state, cell = carry
+        i, f, g, o = jnp.split(z + state @ p[1], 4, -1)
+        cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+        state = jax.nn.sigmoid(o) * jnp.tanh(cell)
+        return (state, cell), state
+
+    zero = jnp.zeros(width, h.dtype)
+    (last, _), states = lax.scan(step, (zero, zero), h @ p[0] + p[2])
+    return states if given == "all" else last
 
 
 def _norm(h):
@@ -50,22 +85,47 @@ def _block(h, p, heads):
     return h + jax.nn.gelu(_norm(h) @ p[4], approximate=False) @ p[5]
 
 
-def ways(workload: Workload, weights, x) -> dict[str, Callable[[], np.ndarray]]:
+LAYERS = {
+    "dense": _dense,
+    "conv": _conv,
+    "deconv": _deconv,
+    "residual": _residual,
+    "pool": _pool,
+    "mean": lambda h, _p: h.mean((0, 1)),
+    "flatten": lambda h, _p: h.reshape(-1),
+    "shape": lambda h, _p, *sizes: h.reshape(sizes),
+    "lstm": _lstm,
+    "block": _block,
+}
+
+
+def ways(workload: Workload, weights, x) -> dict[str, Callable[[], Any]]:
     import netjac as nj
 
-    f = network(workload, weights)
-    reverse, forward = jax.jit(jax.vmap(jax.jacrev(f))), jax.jit(jax.vmap(jax.jacfwd(f)))
-    made = nj.network(jax.vmap(f), batched=True)
+    f, made = network(workload, weights), _ours(workload, weights)
+    if workload.whole:
+        reverse, forward = jax.jit(jax.jacrev(f)), jax.jit(jax.jacfwd(f))
+    else:
+        reverse, forward = jax.jit(jax.vmap(jax.jacrev(f))), jax.jit(jax.vmap(jax.jacfwd(f)))
     return {
-        "netjac": lambda: np.asarray(nj.jacobian(made, x)),
+        "netjac": (lambda: nj.jacobian(made, x).to_scipy())
+        if workload.sparse
+        else lambda: np.asarray(nj.jacobian(made, x)),
         "jax jacrev": lambda: np.asarray(reverse(x)),
         "jax jacfwd": lambda: np.asarray(forward(x)),
     }
+
+
+def _ours(workload: Workload, weights):
+    import netjac as nj
+
+    f = network(workload, weights)
+    return nj.network(f, batched=False) if workload.whole else nj.network(jax.vmap(f), batched=True)
 
 
 def predicted(workload: Workload, weights, x) -> dict[str, Any]:
     """What netjac's plan says before anything has run: operations, and seconds at the planner's rates."""
     import netjac as nj
 
-    plan = nj.explain(nj.network(jax.vmap(network(workload, weights)), batched=True), x)
+    plan = nj.explain(_ours(workload, weights), x)
     return {"operations": plan.operations, "seconds": plan.seconds, "order": plan.order}

@@ -17,19 +17,47 @@ def network(workload: Workload, weights):
 
     def f(h):
         for (kind, *rest), p in zip(workload.layers, weights, strict=True):
-            if kind == "dense":
-                h = ACTIVATIONS[rest[1]](h @ p[0] + p[1])
-            elif kind == "conv":
-                h = ACTIVATIONS[rest[3]](tf.nn.conv2d(h, p[0], 1, rest[2]) + p[1])
-            elif kind == "pool":
-                h = tf.nn.max_pool2d(h, 2, 2, "VALID")
-            elif kind == "flatten":
-                h = tf.reshape(h, (workload.batch, -1))
-            else:
-                h = _block(h, p, rest[0])
+            h = LAYERS[kind](h, p, *rest)
         return h
 
     return f
+
+
+def _dense(h, p, _width, activation):
+    return ACTIVATIONS[activation](h @ p[0] + p[1])
+
+
+def _convolved(h, kernel, stride, padding):
+    half = kernel.shape[0] // 2
+    pads = "VALID" if padding == "VALID" else [[0, 0], [half, half], [half, half], [0, 0]]
+    return tf.nn.conv2d(h, kernel, stride, pads)
+
+
+def _conv(h, p, _channels, _kernel, padding, stride, activation):
+    return ACTIVATIONS[activation](_convolved(h, p[0], stride, padding) + p[1])
+
+
+def _residual(h, p, _channels, stride):
+    inner = tf.nn.relu(_convolved(h, p[0], stride, "HALF") + p[1])
+    beside = _convolved(h, p[4], stride, "VALID") if len(p) > 4 else h
+    return tf.nn.relu(_convolved(inner, p[2], 1, "HALF") + p[3] + beside)
+
+
+def _pool(h, _p, size, stride):
+    half = size // 2 * (size % 2)
+    padded = tf.pad(h, [[0, 0], [half, half], [half, half], [0, 0]], constant_values=-np.inf)
+    return tf.nn.max_pool2d(padded, size, stride, "VALID")
+
+
+def _lstm(h, p, width, given):
+    state = cell = tf.zeros((h.shape[0], width))
+    states = []
+    for z in tf.unstack(h @ p[0] + p[2], axis=1):
+        i, f, g, o = tf.split(z + state @ p[1], 4, -1)
+        cell = tf.sigmoid(f) * cell + tf.sigmoid(i) * tf.tanh(g)
+        state = tf.sigmoid(o) * tf.tanh(cell)
+        states.append(state)
+    return tf.stack(states, 1) if given == "all" else state
 
 
 def _norm(h):
@@ -44,6 +72,18 @@ def _block(h, p, heads):
     scores = tf.where(tf.linalg.band_part(tf.ones((t, t)), -1, 0) > 0, scores, -1e9)
     h = h + tf.reshape(tf.transpose(tf.nn.softmax(scores) @ v, (0, 2, 1, 3)), (b, t, d)) @ p[3]
     return h + tf.nn.gelu(_norm(h) @ p[4]) @ p[5]
+
+
+LAYERS = {
+    "dense": _dense,
+    "conv": _conv,
+    "residual": _residual,
+    "pool": _pool,
+    "mean": lambda h, _p: tf.reduce_mean(h, (1, 2)),
+    "flatten": lambda h, _p: tf.reshape(h, (h.shape[0], -1)),
+    "lstm": _lstm,
+    "block": _block,
+}
 
 
 def ways(workload: Workload, weights, x) -> dict[str, Callable[[], np.ndarray]]:

@@ -15,25 +15,47 @@ ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, None: lambda z: z}
 
 
 def network(workload: Workload, weights):
-    """A batch in, a batch out, channels last as everywhere."""
-    weights = [tuple(torch.tensor(a.transpose(3, 2, 0, 1).copy() if a.ndim == 4 else a) for a in p) for p in weights]
+    """A batch in, a batch out, channels last as everywhere; inside an image's channels come first, as torch has them."""
+    weights = [tuple(torch.tensor(_turned(a)) for a in p) for p in weights]
 
     def f(h):
+        if len(workload.shape) == 3:
+            h = h.permute(0, 3, 1, 2)
         for (kind, *rest), p in zip(workload.layers, weights, strict=True):
-            if kind == "dense":
-                h = ACTIVATIONS[rest[1]](h @ p[0] + p[1])
-            elif kind == "conv":
-                pad = p[0].shape[-1] // 2 if rest[2] == "SAME" else 0
-                h = ACTIVATIONS[rest[3]](F.conv2d(h.permute(0, 3, 1, 2), p[0], p[1], padding=pad).permute(0, 2, 3, 1))
-            elif kind == "pool":
-                h = F.max_pool2d(h.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-            elif kind == "flatten":
-                h = h.reshape(h.shape[0], -1)
-            else:
-                h = _block(h, p, rest[0])
-        return h
+            h = LAYERS[kind](h, p, *rest)
+        return h.permute(0, 2, 3, 1) if h.ndim == 4 else h
 
     return f
+
+
+def _turned(kernel):
+    return kernel.transpose(3, 2, 0, 1).copy() if kernel.ndim == 4 else kernel
+
+
+def _dense(h, p, _width, activation):
+    return ACTIVATIONS[activation](h @ p[0] + p[1])
+
+
+def _conv(h, p, _channels, kernel, padding, stride, activation):
+    half = 0 if padding == "VALID" else kernel // 2
+    return ACTIVATIONS[activation](F.conv2d(h, p[0], p[1], stride, half))
+
+
+def _residual(h, p, _channels, stride):
+    inner = torch.relu(F.conv2d(h, p[0], p[1], stride, 1))
+    beside = F.conv2d(h, p[4], None, stride) if len(p) > 4 else h
+    return torch.relu(F.conv2d(inner, p[2], p[3], 1, 1) + beside)
+
+
+def _lstm(h, p, width, given):
+    state = cell = torch.zeros(h.shape[0], width)
+    states = []
+    for z in (h @ p[0] + p[2]).unbind(1):
+        i, f, g, o = (z + state @ p[1]).chunk(4, -1)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        state = torch.sigmoid(o) * torch.tanh(cell)
+        states.append(state)
+    return torch.stack(states, 1) if given == "all" else state
 
 
 def _block(h, p, heads):
@@ -44,6 +66,18 @@ def _block(h, p, heads):
     scores = scores.masked_fill(~torch.tril(torch.ones(t, t, dtype=torch.bool)), -1e9)
     h = h + (torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(b, t, d) @ p[3]
     return h + F.gelu(F.layer_norm(h, (d,)) @ p[4]) @ p[5]
+
+
+LAYERS = {
+    "dense": _dense,
+    "conv": _conv,
+    "residual": _residual,
+    "pool": lambda h, _p, size, stride: F.max_pool2d(h, size, stride, size // 2 * (size % 2)),
+    "mean": lambda h, _p: h.mean((2, 3)),
+    "flatten": lambda h, _p: h.permute(0, 2, 3, 1).flatten(1),
+    "lstm": _lstm,
+    "block": _block,
+}
 
 
 def ways(workload: Workload, weights, x) -> dict[str, Callable[[], np.ndarray]]:

@@ -47,9 +47,16 @@ def main(name: str, way: str) -> None:
         answer["peak"] = _most_memory() - before
         if json.loads(line).get("save"):
             with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as file:
-                np.save(file, result.reshape(workload.batch, -1))
+                np.save(file, _dense(result).reshape(workload.batch, -1))
             answer["saved"] = file.name
         _say(answer)
+
+
+def _dense(result) -> np.ndarray:
+    for method in ("toarray", "todense"):
+        if hasattr(result, method):
+            return np.asarray(getattr(result, method)())
+    return result
 
 
 def _most_memory() -> int:

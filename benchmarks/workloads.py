@@ -6,25 +6,50 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FORWARD = ("jax jacfwd", "torch vmap(jacfwd)")
+ALL_OUTPUTS = ("torch vmap(jacrev)", "torch vmap(jacfwd)", "torch loop of grads", "tensorflow batch_jacobian")
+
 
 @dataclass(frozen=True)
 class Workload:
-    """`layers`: ("dense", width, activation), ("conv", channels, kernel, padding, activation), ("pool",), ("flatten",) or
-    ("block", heads), a causal pre-norm transformer block. `shape` is one sample's. `left_out` are ways that were seen to
-    take seconds or gigabytes for what others do in milliseconds, or to give no answer in 100 s."""
+    """`shape` is one sample's, channels last. `layers`, each with the activation's name (or None) at its end where it has one:
+
+    ("dense", width, activation), ("conv", channels, kernel, padding, stride, activation), ("deconv", channels, activation)
+    of stride 2 and kernel 3, ("residual", channels, stride), ("pool", size, stride), ("mean",) over places, ("flatten",),
+    ("shape", *sizes), ("lstm", width, what is given: "all" steps or the "last") and ("block", heads), a causal pre-norm
+    transformer block. Padding is "VALID" or "HALF", kernel // 2 on both sides, as a residual block's; a pool of odd size
+    has it too.
+
+    With `whole`, the network is called with the whole batch inside, and J has every sample by every sample. With `sparse`,
+    J is asked for as a sparse matrix. `left_out` are ways that were seen to take seconds or gigabytes for what others do in
+    milliseconds, or to give no answer in 100 s.
+    """
 
     name: str
     shape: tuple[int, ...]
     layers: tuple[tuple, ...]
     batch: int
     left_out: tuple[str, ...] = ()
+    whole: bool = False
+    sparse: bool = False
 
 
 def _dense(*widths, activation):
     return (*(("dense", width, activation) for width in widths[:-1]), ("dense", widths[-1], None))
 
 
-FORWARD = ("jax jacfwd", "torch vmap(jacfwd)")
+def _conv(channels, activation="relu", padding="HALF", stride=1):
+    return ("conv", channels, 3, padding, stride, activation)
+
+
+POOL = ("pool", 2, 2)
+IMAGES = (_conv(16), _conv(16), _conv(1, None))
+RESNET = (("conv", 64, 7, "HALF", 2, "relu"), ("pool", 3, 2),
+          *(("residual", channels, 2 if first and channels > 64 else 1)
+            for channels in (64, 128, 256, 512) for first in (True, False)),
+          ("mean",), ("dense", 10, None))  # fmt: skip
+CONV_AUTOENCODER = (_conv(16, stride=2), _conv(32, stride=2), ("flatten",), *_dense(32, 8192, activation="relu")[:2],
+                    ("shape", 16, 16, 32), ("deconv", 16, "relu"), ("deconv", 3, None))  # fmt: skip
 WORKLOADS = {
     w.name: w
     for w in (
@@ -33,44 +58,95 @@ WORKLOADS = {
         Workload("square_single", (1024,), _dense(1024, 1024, 1024, 1024, activation="relu"), 1),
         Workload("square_batch", (512,), _dense(512, 512, 512, 512, activation="tanh"), 16),
         Workload("field", (3,), _dense(128, 128, 128, 128, 2, activation="tanh"), 4096),
-        Workload("small_cnn", (28, 28, 1), (("conv", 32, 3, "VALID", "relu"), ("pool",), ("flatten",), ("dense", 10, None)),
-                 64, FORWARD),
-        Workload("lenet", (28, 28, 1), (("conv", 32, 3, "VALID", "relu"), ("pool",), ("conv", 64, 3, "VALID", "relu"),
-                 ("pool",), ("flatten",), ("dense", 128, "relu"), ("dense", 10, None)), 32, FORWARD),
-        Workload("image_to_image", (32, 32, 1), (("conv", 16, 3, "SAME", "relu"), ("conv", 16, 3, "SAME", "relu"),
-                 ("conv", 1, 3, "SAME", None)), 1),
+        Workload("small_cnn", (28, 28, 1), (_conv(32, padding="VALID"), POOL, ("flatten",), ("dense", 10, None)), 64, FORWARD),
+        Workload("lenet", (28, 28, 1), (_conv(32, padding="VALID"), POOL, _conv(64, padding="VALID"), POOL, ("flatten",),
+                 *_dense(128, 10, activation="relu")), 32, FORWARD),
+        Workload("image_to_image", (32, 32, 1), IMAGES, 1),
+        Workload("image_to_image_sparse", (32, 32, 1), IMAGES, 1, sparse=True),
         Workload("transformer", (64, 64), (("block", 4),), 1, ("tensorflow batch_jacobian",)),
+        Workload("resnet", (64, 64, 3), RESNET, 8, FORWARD),
+        Workload("lstm", (64, 64), (("lstm", 64, "all"), ("lstm", 64, "last"), ("dense", 10, None)), 16, FORWARD),
+        Workload("conv_autoencoder", (64, 64, 3), CONV_AUTOENCODER, 1, (*ALL_OUTPUTS, "jax jacfwd")),
+        Workload("whole_batch", (64,), _dense(256, 256, 64, activation="tanh"), 16, ALL_OUTPUTS, whole=True),
         Workload("tiny", (4,), _dense(5, 3, activation="tanh"), 2),
     )
 }  # fmt: skip
 
 
+class _Drawing:
+    """Weights for layer after layer, and the shape of what comes out."""
+
+    def __init__(self, shape: tuple[int, ...], seed: int) -> None:
+        self.shape, self.rng = shape, np.random.default_rng(seed)
+
+    def normal(self, *shape: int, fan: float) -> np.ndarray:
+        return (self.rng.standard_normal(shape) / np.sqrt(fan)).astype("float32")
+
+    def kernel(self, size: int, inputs: int, outputs: int) -> np.ndarray:
+        return self.normal(size, size, inputs, outputs, fan=size * size * inputs)
+
+    def bias(self, width: int) -> np.ndarray:
+        return self.normal(width, fan=100.0)
+
+    def layer(self, kind: str, *rest) -> tuple[np.ndarray, ...]:
+        return getattr(self, f"_{kind}")(*rest)
+
+    def _dense(self, width, _activation):
+        inputs, self.shape = self.shape[-1], (*self.shape[:-1], width)
+        return self.normal(inputs, width, fan=inputs), self.bias(width)
+
+    def _conv(self, channels, kernel, padding, stride, _activation):
+        h, w, inputs = self.shape
+        lost = kernel - 1 if padding == "VALID" else 0
+        self.shape = ((h - lost - 1) // stride + 1, (w - lost - 1) // stride + 1, channels)
+        return self.kernel(kernel, inputs, channels), self.bias(channels)
+
+    def _deconv(self, channels, _activation):
+        h, w, inputs = self.shape
+        self.shape = (2 * h, 2 * w, channels)
+        return self.kernel(3, inputs, channels), self.bias(channels)
+
+    def _residual(self, channels, stride):
+        inputs = self.shape[-1]
+        first, second = self._conv(channels, 3, "HALF", stride, None), self._conv(channels, 3, "HALF", 1, None)
+        same = stride == 1 and inputs == channels
+        return (*first, *second, *(() if same else (self.kernel(1, inputs, channels),)))
+
+    def _pool(self, size, stride):
+        h, w, channels = self.shape
+        pad = size // 2 * (size % 2)
+        self.shape = (*((n + 2 * pad - size) // stride + 1 for n in (h, w)), channels)
+        return ()
+
+    def _mean(self):
+        self.shape = self.shape[-1:]
+        return ()
+
+    def _flatten(self):
+        self.shape = (int(np.prod(self.shape)),)
+        return ()
+
+    def _shape(self, *sizes):
+        self.shape = sizes
+        return ()
+
+    def _lstm(self, width, given):
+        steps, inputs = self.shape
+        self.shape = (steps, width) if given == "all" else (width,)
+        fan = inputs + width
+        return self.normal(inputs, 4 * width, fan=fan), self.normal(width, 4 * width, fan=fan), self.bias(4 * width)
+
+    def _block(self, _heads):
+        d = self.shape[-1]
+        return (
+            *(self.normal(d, d, fan=d) for _ in range(4)),
+            self.normal(d, 4 * d, fan=d),
+            self.normal(4 * d, d, fan=4 * d),
+        )
+
+
 def drawn(workload: Workload, seed: int = 0) -> tuple[list[tuple[np.ndarray, ...]], np.ndarray]:
     """Weights of every layer, (in, out) or (h, w, in, out), and the batch of inputs; float32."""
-    rng = np.random.default_rng(seed)
-
-    def draw(*shape: int, fan: float) -> np.ndarray:
-        return (rng.standard_normal(shape) / np.sqrt(fan)).astype("float32")
-
-    weights: list[tuple[np.ndarray, ...]] = []
-    shape = workload.shape
-    for kind, *rest in workload.layers:
-        if kind == "dense":
-            weights.append((draw(shape[-1], rest[0], fan=shape[-1]), draw(rest[0], fan=100.0)))
-            shape = (*shape[:-1], rest[0])
-        elif kind == "conv":
-            channels, kernel, padding = rest[:3]
-            fan = kernel**2 * shape[-1]
-            weights.append((draw(kernel, kernel, shape[-1], channels, fan=fan), draw(channels, fan=100.0)))
-            cut = kernel - 1 if padding == "VALID" else 0
-            shape = (shape[0] - cut, shape[1] - cut, channels)
-        elif kind == "pool":
-            weights.append(())
-            shape = (shape[0] // 2, shape[1] // 2, shape[2])
-        elif kind == "flatten":
-            weights.append(())
-            shape = (int(np.prod(shape)),)
-        else:
-            d = shape[-1]
-            weights.append((*(draw(d, d, fan=d) for _ in range(4)), draw(d, 4 * d, fan=d), draw(4 * d, d, fan=4 * d)))
-    return weights, rng.standard_normal((workload.batch, *workload.shape)).astype("float32")
+    drawing = _Drawing(workload.shape, seed)
+    weights = [drawing.layer(*layer) for layer in workload.layers]
+    return weights, drawing.rng.standard_normal((workload.batch, *workload.shape)).astype("float32")

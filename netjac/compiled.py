@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from netjac.execute import accumulate
+from netjac.execute import accumulate, evaluated
 from netjac.factors.pattern import Pattern
 from netjac.factors.refine import densify
 from netjac.graph.program import Program
@@ -77,23 +77,38 @@ def _compile(program: Program, question: Question, setting: Setting, engine: str
         for answer in plan.answers
         if setting.samples is not None and samples_tied(answer.pattern, setting.samples)
     )
-    needed = program.needed(question.of)
+    return Compiled(plan, tied, _jitted(plan, linearised, question, tied, with_values))
+
+
+def ready(
+    identity: Hashable, plan: Plan, program: Program, question: Question, tied: frozenset[tuple[int, int]]
+) -> Compiled:
+    """A plan that was made from a compiled one, compiled itself; `identity` is equal for equal plans."""
+    linearised = Linearised(program)
+    make = lambda: Compiled(plan, tied, _jitted(plan, linearised, question, tied, False))  # noqa: E731
+    return _cached(_PLANS, ("made", identity), make)
+
+
+def _jitted(
+    plan: Plan, linearised: Linearised, question: Question, tied: frozenset[tuple[int, int]], with_values: bool
+) -> Callable[..., tuple[list[jax.Array], list[jax.Array]]]:
+    program = linearised.program
 
     def run(inputs: Sequence[Any], constants: Sequence[Any], start: Any) -> tuple[list[jax.Array], list[jax.Array]]:
         counts["traces"] += 1
-        values = program.evaluate(inputs, constants, needed)
+        primal = evaluated(plan, program, inputs, constants, question.of)
         dtype = program.dtype(question.of[0])
-        arrays = accumulate(plan, linearised, values, dtype, start)
+        arrays = accumulate(plan, linearised, primal, dtype, start)
         found = []
         for answer, array in zip(plan.answers, arrays, strict=True):
             made = array if question.local else _laid_out(answer, array, (answer.of, answer.wrt) in tied)
             found.append(made.astype(program.dtype(question.of[answer.of])))
-        return [jnp.asarray(values[v]) for v in question.of] if with_values else [], found
+        return [jnp.asarray(primal.values[v]) for v in question.of] if with_values else [], found
 
-    return Compiled(plan, tied, jax.jit(run))
+    return jax.jit(run)
 
 
-def samples_tied(pattern: Pattern, samples: int) -> bool:
+def samples_tied(pattern: Pattern, samples: int | None) -> bool:
     """Axis 0 of both sides counts the samples, and no sample sees another."""
     if not pattern.out or not pattern.inn:
         return False

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from netjac.errors import NotDifferentiableError
-from netjac.execute import accumulate
+from netjac.execute import accumulate, evaluated
 from netjac.factors.refine import densify
 from netjac.graph.program import Program, trace
 from netjac.plan.eliminate import Linearised, Question
@@ -64,9 +64,9 @@ def _blocks(program: Program, leaves: Sequence[jax.Array]) -> list[list[jax.Arra
     width = max((program.dtype(v).itemsize for v in program.outputs), default=4)
     linearised = Linearised(program)
     plan = search(linearised, question, Setting(width, jax.default_backend(), None))
-    values = program.evaluate(leaves, list(program.constants.values()), program.needed(program.outputs))
+    primal = evaluated(plan, program, leaves, list(program.constants.values()), program.outputs)
     dtype = jnp.result_type(*(program.dtype(v) for v in program.outputs))
-    found = dict(zip(((a.of, a.wrt) for a in plan.answers), accumulate(plan, linearised, values, dtype), strict=True))
+    found = dict(zip(((a.of, a.wrt) for a in plan.answers), accumulate(plan, linearised, primal, dtype), strict=True))
     patterns = {(a.of, a.wrt): a.pattern for a in plan.answers}
     blocks = []
     for i, out in enumerate(program.outputs):

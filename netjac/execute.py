@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import singledispatch
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial, singledispatch
 from math import prod
 from typing import Any
 
@@ -19,32 +20,86 @@ from netjac.factors.pattern import labels_of
 from netjac.factors.product import Product
 from netjac.factors.refine import Split, Untie, Whole, spread
 from netjac.factors.window import Banded, Joined, Placed, Read
+from netjac.graph.program import Equation, Program
 from netjac.plan.eliminate import Linearised
 from netjac.plan.plan import Plan
 from netjac.plan.steps import Action, LocalFactor, Seed, Sweep
 from netjac.rules.local import Opaque
+from netjac.rules.loops import steps_first
 
 Numbers = jax.Array | None
 
+LOOPS = ("scan",)
+"""Loops that JAX pulls through."""
 
+
+Pull = Callable[[jax.Array], tuple[jax.Array, ...]]
+
+
+@dataclass(frozen=True)
+class Primal:
+    """The network's values, and the pull-backs of loops that were made with them, by equation and result."""
+
+    values: dict[int, Any]
+    pulls: dict[tuple[int, int], Pull] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Run:
-    """What the steps of one run share: the network's values, its local Jacobians, the dtype, the first row or column."""
+    """What the steps of one run share: the network, its local Jacobians, the dtype, the first row or column."""
 
-    def __init__(self, linearised: Linearised, values: dict[int, Any], dtype: Any, start: Any) -> None:
-        self.linearised = linearised
-        self.values = values
-        self.dtype = dtype
-        self.start = start
+    linearised: Linearised
+    primal: Primal
+    dtype: Any
+    start: Any
+
+    @property
+    def values(self) -> dict[int, Any]:
+        return self.primal.values
 
 
-def accumulate(
-    plan: Plan, linearised: Linearised, values: dict[int, Any], dtype: Any, start: Any = 0
-) -> list[jax.Array]:
+def evaluated(
+    plan: Plan, program: Program, inputs: Sequence[Any], constants: Sequence[Any], of: Iterable[int]
+) -> Primal:
+    """The forward pass to the values `of`.
+
+    A loop that the plan pulls through gives its pull-back as it goes: to linearise it later is to run it again, and XLA does
+    not see that two loops are one.
+    """
+    pulls: dict[tuple[int, int], Pull] = {}
+    instead = {}
+    for step in plan.steps:
+        action = step.action
+        if isinstance(action, Sweep) and action.direction == "pull":
+            eqn = program.equations[action.equation]
+            if eqn.name in LOOPS:
+                instead[action.equation] = partial(_with_pull, eqn, action, pulls)
+    return Primal(program.evaluate(inputs, constants, program.needed(of), instead=instead), pulls)
+
+
+def _with_pull(
+    eqn: Equation, action: Sweep, pulls: dict[tuple[int, int], Pull], operands: Sequence[Any]
+) -> Sequence[Any]:
+    def along(*chosen: Any) -> tuple[Any, Sequence[Any]]:
+        results = eqn.bind(*_replaced(operands, action.far, chosen))
+        return results[action.near], results
+
+    primals = [jnp.asarray(operands[place]) for place in action.far]
+    _, pulls[action.equation, action.near], results = jax.vjp(along, *primals, has_aux=True)
+    return results
+
+
+def _replaced(operands: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -> list[Any]:
+    chosen = dict(zip(places, values, strict=True))
+    return [chosen.get(place, operand) for place, operand in enumerate(operands)]
+
+
+def accumulate(plan: Plan, linearised: Linearised, primal: Primal, dtype: Any, start: Any = 0) -> list[jax.Array]:
     """The numbers of the plan's answers, in order, each with the axes of its pattern's `data`.
 
-    `values` has every value that the local Jacobians read; `start` is the first row or column of a chunk.
+    `primal` has every value that the local Jacobians read; `start` is the first row or column of a chunk.
     """
-    run = Run(linearised, values, dtype, start)
+    run = Run(linearised, primal, dtype, start)
     registers: dict[int, Numbers] = {}
     for step in plan.steps:
         results = perform(step.action, run, [registers[n] for n in step.reads])
@@ -103,35 +158,33 @@ def _(action: Whole | Split, _run: Run, read: Sequence[Numbers]) -> list[Numbers
 
 @perform.register
 def _(action: Sweep, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
-    """All vectors of the block at once, along one leading axis."""
+    """All vectors of the block at once, along one leading axis, or one behind that of a scan's steps."""
     eqn = run.linearised.program.equations[action.equation]
     inputs = [run.values[n] for n in eqn.operands]
     pulling = action.direction == "pull"
     local = run.linearised.local(action.equation, action.far[0], action.near) if pulling else None
     pattern = action.block
-    own = labels_of(pattern.inn if pulling else pattern.out)
-    full = spread(_numbers(read[0], run.dtype), pattern.data, (*action.basis, *own), pattern.sizes)
+    axes = pattern.inn if pulling else pattern.out
+    first = int(steps_first(eqn, action.near, pulling))
+    order = (*labels_of(axes[:first]), *action.basis, *labels_of(axes[first:]))
     shape = pattern.in_shape if pulling else pattern.out_shape
-    block = full.reshape((-1, *shape))
+    full = spread(_numbers(read[0], run.dtype), pattern.data, order, pattern.sizes)
+    block = full.reshape((*shape[:first], -1, *shape[first:]))
     moving = list(action.far) if pulling else [action.near]
     result = action.near if pulling else action.far[0]
+    behind = tuple(int(steps_first(eqn, place, not pulling)) for place in action.far)
 
     def along(*chosen: Any) -> Any:
-        operands = list(inputs)
-        for place, value in zip(moving, chosen, strict=True):
-            operands[place] = value
-        return eqn.bind(*operands)[result]
+        return eqn.bind(*_replaced(inputs, moving, chosen))[result]
 
     primals = tuple(jnp.asarray(inputs[place]) for place in moving)
+    swept: Sequence[jax.Array]
     if isinstance(local, Opaque) and local.pull is not None and len(moving) == 1:
         swept = (local.pull(run.values, block),)
     elif pulling:
-        value, pull = jax.vjp(along, *primals)
-        swept = jax.vmap(pull)(block.astype(value.dtype))
+        pull = run.primal.pulls.get((action.equation, action.near)) or jax.vjp(along, *primals)[1]
+        swept = jax.vmap(pull, first, behind)(block.astype(run.values[eqn.results[result]].dtype))
     else:
-        swept = (jax.vmap(lambda t: jax.jvp(along, primals, (t,))[1])(block.astype(primals[0].dtype)),)
-    basis = [pattern.sizes[n] for n in action.basis]
-    return [
-        array.reshape((*basis, *(result.sizes[n] for n in result.data[len(basis) :])))
-        for array, result in zip(swept, action.results, strict=True)
-    ]
+        push = jax.vmap(lambda t: jax.jvp(along, primals, (t,))[1], first, behind[0])
+        swept = (push(block.astype(primals[0].dtype)),)
+    return [array.reshape([to.sizes[n] for n in to.data]) for array, to in zip(swept, action.results, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from netjac.execute import accumulate
+from netjac.execute import Primal, accumulate
 from netjac.factors.refine import densify
 from netjac.pieces import setting_of
 from netjac.plan.eliminate import Edges, Linearised, Question
@@ -44,7 +44,7 @@ class Factor:
                 edges.eliminate(vertex, "in")
             plan = written("local", edges, writer)
             values = program.evaluate(self._point.arguments(), list(program.constants.values()), program.needed([head]))
-            array = accumulate(plan, linearised, values, program.dtype(head))[0]
+            array = accumulate(plan, linearised, Primal(values), program.dtype(head))[0]
             return np.asarray(densify(plan.answers[0].pattern, array, array.dtype)).reshape(self.shape)
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ from netjac.pieces import Options
 from netjac.plan.table import memory as in_words
 from netjac.precision import precise
 from netjac.progress import tracked
+from netjac.source import Held
 from netjac.structure import Structure
 from netjac.vectors import Sides
 
@@ -161,4 +162,4 @@ def _one(
     structure = Structure("dense", rows.per_sample, told)
     with precise(output.dtype == np.float64):
         held = jnp.asarray(array.astype(output.dtype))
-    return Jacobian(sides, lambda: structure, lambda: held, None, given[0], lambda: None)
+    return Jacobian(sides, Held(structure, held), given[0])

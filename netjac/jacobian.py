@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -19,8 +20,10 @@ from netjac.pieces import Options, Pair, Request, computed, jacobian_shape, plan
 from netjac.plan.plan import Plan
 from netjac.precision import precise
 from netjac.progress import Progress
+from netjac.source import Halves
 from netjac.sparse import sparse
 from netjac.structure import Structure, step_names, structure_of
+from netjac.thin import halves
 from netjac.tracing import Point, meet
 from netjac.vectors import Sides
 
@@ -103,23 +106,55 @@ class Asked:
         question = self.request.at(self.point)
         return sweepable(self.point.traced.program, direction, question.wrt[pair[1]], question.of[pair[0]])
 
+    def halves(self, pair: Pair) -> Halves | None:
+        with jax.default_matmul_precision(self.options.precision):
+            return halves(self.point, self._alone(pair), self.options)
+
+    def alone(self, pair: Pair) -> Asked:
+        """The request for this one Jacobian."""
+        if len(self.request.of) == len(self.request.wrt) == 1:
+            return self
+        return Asked(self.point, self._alone(pair), self.options, self.compiled)
+
     def jacobian(self, pair: Pair) -> Jacobian:
-        context = (
-            self
-            if len(self.request.of) == len(self.request.wrt) == 1
-            else Asked(self.point, self._alone(pair), self.options, self.compiled)
-        )
-        return Jacobian(
-            self.sides(pair),
-            lambda: self.structure(pair),
-            lambda: self.array(pair),
-            lambda direction, block: self.sweep(pair, direction, block),
-            self.point.given[0],
-            lambda: titled(self.compiled.plan, self.point, self.request),
-            context,
-            lambda direction: self.sweepable(pair, direction),
-            lambda sample: self.sparse(pair, sample),
-        )
+        return Jacobian(self.sides(pair), OneOf(self, pair), self.point.given[0])
+
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """One of the Jacobians that a request asks for, as a `netjac.source.Source`."""
+
+    asked: Asked
+    pair: Pair
+
+    @cached_property
+    def context(self) -> Asked:
+        return self.asked.alone(self.pair)
+
+    def structure(self) -> Structure:
+        return self.asked.structure(self.pair)
+
+    def plan(self) -> Plan:
+        return titled(self.asked.compiled.plan, self.asked.point, self.asked.request)
+
+    def array(self) -> jax.Array:
+        return self.asked.array(self.pair)
+
+    def can(self, direction: str) -> bool:
+        return self.asked.sweepable(self.pair, direction)
+
+    def sweep(self, direction: str, block: jax.Array) -> jax.Array:
+        return self.asked.sweep(self.pair, direction, block)
+
+    def sparse(self, sample: int | None) -> scipy.sparse.csr_array | None:
+        return self.asked.sparse(self.pair, sample)
+
+    @cached_property
+    def _thin(self) -> Halves | None:
+        return self.asked.halves(self.pair)
+
+    def halves(self) -> Halves | None:
+        return self._thin
 
 
 def titled(plan: Plan, point: Point, request: Request) -> Plan:

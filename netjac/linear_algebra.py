@@ -21,12 +21,19 @@ def norm(matrix: np.ndarray, order: str | int | float) -> np.ndarray:
     if order == "fro":
         return np.sqrt(np.sum(np.square(a), axis=(-2, -1)))
     if order == 2:
-        return singular_values(a)[..., 0] if min(a.shape[-2:]) else np.zeros(a.shape[:-2], a.dtype)
+        return norm_of_values(singular_values(a), order)
     if order in (1, "1"):
         return np.abs(a).sum(-2).max(-1)
     if order in (np.inf, "inf"):
         return np.abs(a).sum(-1).max(-1)
     raise ShapeError(f"norm({order!r}) is not one of 'fro', 2, 1, inf")
+
+
+def norm_of_values(values: np.ndarray, order: str | int | float) -> np.ndarray:
+    """ "fro" or 2, from the singular values (…, k) in falling order."""
+    if order == "fro":
+        return np.sqrt(np.sum(np.square(values), -1))
+    return values[..., 0] if values.shape[-1] else np.zeros(values.shape[:-1], values.dtype)
 
 
 def singular_values(matrix: np.ndarray) -> np.ndarray:
@@ -39,22 +46,19 @@ def svd(matrix: np.ndarray, k: int | None) -> tuple[np.ndarray, np.ndarray, np.n
     return u[..., :, :k], s[..., :k], vt[..., :k, :]
 
 
-def rank(matrix: np.ndarray, tolerance: float | None) -> np.ndarray:
+def rank(values: np.ndarray, shape: tuple[int, int], tolerance: float | None) -> np.ndarray:
     """Singular values above `tolerance` (by default the largest × max(m, n) × the dtype's precision)."""
-    a = working(matrix)
-    s = singular_values(a)
     if tolerance is None:
-        bound = s.max(-1, initial=0.0, keepdims=True) * max(a.shape[-2:]) * np.finfo(a.dtype).eps
+        bound = values.max(-1, initial=0.0, keepdims=True) * max(shape) * np.finfo(values.dtype).eps
     else:
         bound = np.asarray(tolerance)
-    return (s > bound).sum(-1)
+    return (values > bound).sum(-1)
 
 
-def condition(matrix: np.ndarray) -> np.ndarray:
+def condition(values: np.ndarray) -> np.ndarray:
     """Largest over smallest singular value; infinite where the smallest is zero."""
-    s = singular_values(matrix)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(s[..., -1] > 0, s[..., 0] / s[..., -1], np.inf)
+        return np.where(values[..., -1] > 0, values[..., 0] / values[..., -1], np.inf)
 
 
 def logdet(matrix: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ input they belong to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from math import prod
 from typing import Any
@@ -19,16 +19,14 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from netjac import linear_algebra as dense
+from netjac import thin
 from netjac.errors import ShapeError
 from netjac.networks.arrays import like, to_jax, to_numpy, to_torch
 from netjac.plan.plan import Plan
 from netjac.precision import is_wide, precise
+from netjac.source import Halves, Picked, Source
 from netjac.structure import Structure
 from netjac.vectors import Sides, columns, cotangents, tangents
-
-Sweep = Callable[[str, jax.Array], jax.Array]
-Can = Callable[[str], bool]
-Sparse = Callable[[int | None], scipy.sparse.csr_array | None]
 
 
 class Jacobian:
@@ -40,27 +38,10 @@ class Jacobian:
 
     __array_priority__ = 100.0
 
-    def __init__(
-        self,
-        sides: Sides,
-        structure: Callable[[], Structure],
-        compute: Callable[[], jax.Array],
-        sweep: Sweep | None,
-        reference: Any,
-        plan: Callable[[], Plan | None],
-        context: Any = None,
-        can: Can = lambda _direction: True,
-        sparse: Sparse = lambda _sample: None,
-    ) -> None:
+    def __init__(self, sides: Sides, source: Source, reference: Any) -> None:
         self._sides = sides
-        self._structure = structure
-        self._compute = compute
-        self._sweep = sweep
+        self._source = source
         self._reference = reference
-        self._plan = plan
-        self._context = context
-        self._can = can
-        self._sparse = sparse
         self._dense: jax.Array | None = None
 
     # What it is ------------------------------------------------------------------------------------------------
@@ -92,26 +73,27 @@ class Jacobian:
     @property
     def structure(self) -> Structure:
         """Dense, diagonal or zero; whether samples are independent, and why."""
-        return self._structure()
+        return self._source.structure()
 
     @property
     def plan(self) -> Plan | None:
         """The steps by which the dense Jacobian is computed; None for `engine="framework"`."""
-        return self._plan()
+        return self._source.plan()
 
     @property
     def factors(self) -> tuple[Any, ...]:
         """The local Jacobians whose product this is, from the output back to the input; see `netjac.factorlist`."""
         from netjac.factorlist import factors_of
 
-        return factors_of(self._context) if self._context is not None else ()
+        return factors_of(self._source.context) if self._source.context is not None else ()
 
     # Entries ---------------------------------------------------------------------------------------------------
 
     def to_jax(self) -> jax.Array:
         """The dense Jacobian, shape `shape`. Raises `TooLargeError` when it does not fit the memory budget."""
         if self._dense is None:
-            self._dense = self._compute()
+            with self._precise():
+                self._dense = self._source.array()
         return self._dense
 
     def to_numpy(self) -> np.ndarray:
@@ -138,7 +120,7 @@ class Jacobian:
         left out. Raises `TooLargeError`.
         """
         if self.batch in (None, 1) and not self._known():
-            found = self._sparse(None if self.batch is None else 0)
+            found = self._source.sparse(None if self.batch is None else 0)
             if found is not None:
                 return found
         return scipy.sparse.csr_array(self._single("to_scipy"))
@@ -164,37 +146,7 @@ class Jacobian:
             )
         chosen = np.arange(self.batch)[index]
         sides = self._sides.with_batch(None if np.ndim(chosen) == 0 else len(chosen))
-        sweep = None if self._sweep is None else self._some_samples(chosen)
-        return Jacobian(
-            sides,
-            self._structure,
-            lambda: self._picked(chosen),
-            sweep,
-            self._reference,
-            self._plan,
-            self._context,
-            self._can,
-            (lambda _sample: self._sparse(int(chosen))) if np.ndim(chosen) == 0 else lambda _sample: None,
-        )
-
-    def _picked(self, chosen: np.ndarray) -> jax.Array:
-        with self._precise():
-            return self.to_jax()[chosen]
-
-    def _some_samples(self, chosen: np.ndarray) -> Sweep:
-        """Sweeps for some of the samples: the others are given zeros and left out."""
-        total, inner = self.batch, self._sweep
-        assert inner is not None
-
-        def sweep(direction: str, block: jax.Array) -> jax.Array:
-            rows = jnp.atleast_1d(chosen)
-            if self._sides.shared and direction == "push":
-                return inner(direction, block)[:, chosen]
-            given = block[:, None] if np.ndim(chosen) == 0 else block
-            full = jnp.zeros((block.shape[0], total, *given.shape[2:]), block.dtype).at[:, rows].set(given)
-            return inner(direction, full)[:, chosen]
-
-        return sweep
+        return Jacobian(sides, Picked(self._source, self._sides, chosen, self.to_jax), self._reference)
 
     # Products --------------------------------------------------------------------------------------------------
 
@@ -222,19 +174,22 @@ class Jacobian:
 
     def _pushed(self, block: jax.Array) -> jax.Array:
         """(k, batch?, *in) → (k, batch?, *out)."""
-        if self._sweep is not None and not self._known() and self._can("push"):
-            return self._sweep("push", block)
+        if not self._known() and self._source.can("push"):
+            return self._source.sweep("push", block)
         rule = "...mn,kn->k...m" if self._sides.shared else "...mn,k...n->k...m"
         return jnp.asarray(self._by_matrix(np.asarray(block), self._sides.inn, self._sides.out, rule))
 
     def _pulled(self, block: jax.Array) -> jax.Array:
         """(k, batch?, *out) → (k, batch?, *in)."""
-        if self._sweep is not None and not self._known() and not self._sides.shared and self._can("pull"):
-            return self._sweep("pull", block)
+        if not self._known() and not self._sides.shared and self._source.can("pull"):
+            return self._source.sweep("pull", block)
         return jnp.asarray(self._by_matrix(np.asarray(block), self._sides.out, self._sides.inn, "...mn,k...m->k...n"))
 
     def _known(self) -> bool:
         return self._dense is not None
+
+    def _swept(self) -> bool:
+        return self._source.can("push") or self._source.can("pull")
 
     def _precise(self) -> AbstractContextManager[None]:
         return precise(self.dtype == np.float64 or is_wide())
@@ -252,7 +207,7 @@ class Jacobian:
     def rows(self, i: Any) -> Any:
         """Row(s) ∂out_i/∂in by flat index, index tuple, or a list of flat indices: (batch, *in) or (batch, k, *in)."""
         chosen, single = self._indices(i, self.out_shape, "rows")
-        if self._known() or self._sweep is None:
+        if self._known() or not self._swept():
             picked = self._matrix()[..., chosen, :].reshape((*self._sides.lead, len(chosen), *self.in_shape))
         else:
             seeds = np.zeros((len(chosen), self._sides.m), self.dtype)
@@ -268,7 +223,7 @@ class Jacobian:
     def columns(self, j: Any) -> Any:
         """Column(s) ∂out/∂in_j by flat index, index tuple, or a list of flat indices: (batch, *out) or (batch, *out, k)."""
         chosen, single = self._indices(j, self.in_shape, "columns")
-        if self._known() or self._sweep is None:
+        if self._known() or not self._swept():
             picked = self._matrix()[..., chosen].reshape((*self._sides.lead, *self.out_shape, len(chosen)))
         else:
             block = columns(self._sides, chosen)
@@ -289,13 +244,29 @@ class Jacobian:
 
     def gram(self) -> Any:
         """J Jᵀ: (batch, m, m)."""
-        a = dense.working(self._matrix())
-        return self._back((a @ np.swapaxes(a, -1, -2)).astype(self.dtype))
+        left, right = self._halves() or (dense.working(self._matrix()), None)
+        middle = left if right is None else left @ (right @ np.swapaxes(right, -1, -2))
+        return self._back((middle @ np.swapaxes(left, -1, -2)).astype(self.dtype))
 
     def normal(self) -> Any:
         """Jᵀ J: (batch, n, n)."""
-        a = dense.working(self._matrix())
-        return self._back((np.swapaxes(a, -1, -2) @ a).astype(self.dtype))
+        left, right = self._halves() or (None, dense.working(self._matrix()))
+        middle = right if left is None else (np.swapaxes(left, -1, -2) @ left) @ right
+        return self._back((np.swapaxes(right, -1, -2) @ middle).astype(self.dtype))
+
+    def _halves(self) -> Halves | None:
+        """Two thin factors, where all of J passes a narrow value and its entries are not there already."""
+        found = None if self._known() else self._source.halves()
+        return None if found is None else (dense.working(found[0]), dense.working(found[1]))
+
+    def _values(self) -> np.ndarray:
+        """All singular values in falling order, those that cannot be other than zero among them."""
+        halves = self._halves()
+        if halves is None:
+            return dense.singular_values(self._matrix())
+        s = thin.svd(*halves)[1]
+        rest = min(self._sides.m, self._sides.n) - s.shape[-1]
+        return np.concatenate([s, np.zeros((*s.shape[:-1], rest), s.dtype)], -1)
 
     def diagonal(self) -> Any:
         """The entries J[i, i]: (batch, min(m, n))."""
@@ -303,10 +274,16 @@ class Jacobian:
 
     def norm(self, order: str | int | float = "fro") -> Any:
         """A norm of each sample's matrix: "fro", 2 (spectral), 1 or inf. Shape (batch,)."""
+        if order in ("fro", 2) and self._halves() is not None:
+            return self._back(dense.norm_of_values(self._values(), order))
         return self._back(dense.norm(self._matrix(), order))
 
     def svd(self, k: int | None = None) -> tuple[Any, Any, Any]:
         """U (batch, m, k), s (batch, k), Vᵀ (batch, k, n): the k largest singular triplets, all by default."""
+        halves = None if k is None else self._halves()
+        if k is not None and halves is not None and k <= halves[0].shape[-1]:
+            u, s, vt = thin.svd(*halves)
+            return self._back(u[..., :k]), self._back(s[..., :k]), self._back(vt[..., :k, :])
         if k is not None and self._prefers_iteration(k):
             return tuple(self._back(part) for part in self._iterated(k))
         u, s, vt = dense.svd(self._matrix(), k)
@@ -314,12 +291,12 @@ class Jacobian:
 
     def singular_values(self, k: int | None = None) -> Any:
         """Singular values in falling order: (batch, min(m, n)), or the k largest."""
-        if k is not None and self._prefers_iteration(k):
+        if k is not None and self._prefers_iteration(k) and self._halves() is None:
             return self._back(self._iterated(k)[1])
-        return self._back(dense.singular_values(self._matrix())[..., :k])
+        return self._back(self._values()[..., :k])
 
     def _prefers_iteration(self, k: int) -> bool:
-        return not self._known() and self._sweep is not None and min(self._sides.m, self._sides.n) > max(1000, 8 * k)
+        return not self._known() and self._swept() and min(self._sides.m, self._sides.n) > max(1000, 8 * k)
 
     def _iterated(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """By ARPACK on products alone (scipy.sparse.linalg.svds), one sample after another."""
@@ -335,11 +312,11 @@ class Jacobian:
 
     def rank(self, tolerance: float | None = None) -> Any:
         """How many singular values exceed the tolerance (default: largest · max(m, n) · precision). Shape (batch,)."""
-        return self._back(dense.rank(self._matrix(), tolerance))
+        return self._back(dense.rank(self._values(), (self._sides.m, self._sides.n), tolerance))
 
     def cond(self) -> Any:
         """Largest over smallest singular value: (batch,)."""
-        return self._back(dense.condition(self._matrix()))
+        return self._back(dense.condition(self._values()))
 
     def logdet(self) -> Any:
         """log |det J| of a square Jacobian: (batch,)."""
@@ -371,7 +348,7 @@ class Jacobian:
         """Compare with the framework's own autodiff and with central differences; see `netjac.check`."""
         from netjac.check import check_jacobian
 
-        return check_jacobian(self, self._context, **options)
+        return check_jacobian(self, self._source.context, **options)
 
     def plot(self, **options: Any) -> Any:
         """A matplotlib figure of J: a heat map of one sample, or one map of the input for each output; see `netjac.plots`."""

@@ -109,8 +109,8 @@ def test_a_jacobian_too_large_for_memory_is_checked_by_sweeps():
     assert found.difference_error < 1e-8
     assert J._dense is None
     wrong = nj.jacobian(wide, np.ones((3, 300)), memory="1MiB")
-    right = wrong._context.sweep
-    wrong._context.sweep = lambda pair, direction, block: right(pair, direction, block) * 1.001
+    right = wrong._source.context.sweep
+    wrong._source.context.sweep = lambda pair, direction, block: right(pair, direction, block) * 1.001
     assert not wrong.check().passed
 
 

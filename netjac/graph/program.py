@@ -6,7 +6,7 @@ Calls that only group equations (jit, remat, closed calls) are inlined; calls th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,12 +100,14 @@ class Program:
         constants: Sequence[Any],
         equations: Iterable[int],
         given: dict[int, Any] | None = None,
+        instead: Mapping[int, Callable[[list[Any]], Sequence[Any]]] | None = None,
     ) -> dict[int, Any]:
         """The values of the inputs, constants and given equations' results; `constants` in the order of `constants`.
 
-        Values in `given` are taken as they are, whatever the equations would make of them.
+        Values in `given` are taken as they are, whatever the equations would make of them. `instead` has functions from
+        operands to results for equations that are to be evaluated in another way.
         """
-        given = given or {}
+        given, instead = given or {}, instead or {}
         values: dict[int, Any] = dict(self.literals)
         values.update(zip(self.constants, constants, strict=True))
         values.update(zip(self.inputs, inputs, strict=True))
@@ -113,7 +115,9 @@ class Program:
         for index in equations:
             eqn = self.equations[index]
             if not all(result in given for result in eqn.results):
-                values.update(zip(eqn.results, eqn.bind(*(values[n] for n in eqn.operands)), strict=True))
+                operands = [values[n] for n in eqn.operands]
+                results = instead[index](operands) if index in instead else eqn.bind(*operands)
+                values.update(zip(eqn.results, results, strict=True))
                 values.update(given)
         return values
 

@@ -23,6 +23,7 @@ from netjac.graph.program import Program
 from netjac.plan.cost import Rates, nbytes, seconds, sweep_operations, sweep_seconds
 from netjac.plan.steps import Action, LocalFactor, Seed, Step, Sweep
 from netjac.rules.local import Explicit, Opaque
+from netjac.rules.loops import steps_first
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,9 @@ class Writer:
                 axes.append((len(sizes),))
                 sizes.append(size)
         basis = [n for n in block.data if n not in block.in_labels]
-        data = (*basis, *labels_of(tuple(axes)))
+        pulling = direction == "pull"
+        first = steps_first(eqn, term.operand if pulling else term.result, not pulling)
+        data = (*labels_of(tuple(axes[:first])), *basis, *labels_of(tuple(axes[first:])))
         return renumbered(Pattern(block.out, tuple(axes), data, tuple(sizes)))
 
     def _untied(self, term: Stored, labels: tuple[int, ...]) -> Stored:

@@ -47,7 +47,7 @@ def title(J: Jacobian) -> str:
 
 def names_of(J: Jacobian) -> tuple[str, str, str] | None:
     """What is differentiated, by what, and the model's name; None where the Jacobian does not know."""
-    context = J._context
+    context = J._source.context
     return None if context is None else (context.request.of[0], context.request.wrt[0], context.point.network.name)
 
 
@@ -68,7 +68,7 @@ def _facts(J: Jacobian) -> list[Fact]:
 
 
 def _more(J: Jacobian) -> str:
-    known = J._context is not None
+    known = J._source.context is not None
     ways = ["J.plan", "J.check()"] if known else []
     return ", ".join([*ways, "J.norm(2)", "J.svd()", "J.plot()"])
 

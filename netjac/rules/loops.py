@@ -34,6 +34,14 @@ def _inside(parameters: dict) -> Iterator[tuple[str, dict]]:
             yield from _inside(eqn.params)
 
 
+def steps_first(eqn: Equation, place: int, result: bool) -> bool:
+    """Whether axis 0 of an operand (or of a result) counts a scan's steps: vectors are batched behind it, not moved there."""
+    if eqn.name != "scan":
+        return False
+    carried = eqn.parameters["num_carry"]
+    return place >= (carried if result else eqn.parameters["num_consts"] + carried)
+
+
 def bodies(eqn: Equation) -> list[Program]:
     """The programs inside an equation, as far as they are written out."""
     found = []

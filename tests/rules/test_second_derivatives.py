@@ -49,7 +49,7 @@ def second_derivatives_agree(f, x, reverse=True):
 
 @pytest.mark.parametrize("name", sorted(set(UNARY) - NO_SECOND))
 def test_of_an_elementwise_function(name):
-    second_derivatives_agree(curved(UNARY[name]), draw(2, 2))
+    second_derivatives_agree(curved(UNARY[name]), np.array([[0.6, -1.1], [1.7, -0.45]]))
 
 
 @pytest.mark.parametrize("name", SHAPES)
