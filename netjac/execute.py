@@ -24,6 +24,7 @@ from netjac.graph.program import Equation, Program
 from netjac.plan.eliminate import Linearised
 from netjac.plan.plan import Plan
 from netjac.plan.steps import Action, LocalFactor, Seed, Sweep
+from netjac.rules.forward import Way, another_way
 from netjac.rules.local import Opaque
 from netjac.rules.loops import steps_first
 
@@ -67,14 +68,16 @@ def evaluated(
     not see that two loops are one.
     """
     pulls: dict[tuple[int, int], Pull] = {}
-    instead = {}
+    needed = program.needed(of)
+    ways = {index: another_way(program, program.equations[index]) for index in needed}
+    instead: dict[int, Way] = {index: way for index, way in ways.items() if way is not None}
     for step in plan.steps:
         action = step.action
         if isinstance(action, Sweep) and action.direction == "pull":
             eqn = program.equations[action.equation]
             if eqn.name in LOOPS:
                 instead[action.equation] = partial(_with_pull, eqn, action, pulls)
-    return Primal(program.evaluate(inputs, constants, program.needed(of), instead=instead), pulls)
+    return Primal(program.evaluate(inputs, constants, needed, instead=instead), pulls)
 
 
 def _with_pull(

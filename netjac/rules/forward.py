@@ -1,0 +1,66 @@
+"""The network's own forward pass, where another way than XLA's is worth it.
+
+A convolution with an output shorter than its kernel (the last stages of a residual net on small images) falls out of XLA's
+fast code on CPUs: 51 ms for 3 × 3 taps, 512 to 512 channels, 8 images of 2 × 2, where its patches times the kernel
+take 0.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from netjac.graph.program import Equation, Program
+
+Way = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+def another_way(program: Program, eqn: Equation) -> Way | None:
+    """A function from the equation's operands to its results that is faster here, or None."""
+    if eqn.name != "conv_general_dilated" or jax.default_backend() != "cpu" or not _short(program, eqn):
+        return None
+    return lambda operands: [by_patches(program, eqn, *operands)]
+
+
+def _short(program: Program, eqn: Equation) -> bool:
+    p = eqn.parameters
+    numbers = p["dimension_numbers"]
+    kernel, new = program.shape(eqn.operands[1]), program.shape(eqn.results[0])
+    one = (p["feature_group_count"], p["batch_group_count"], *p["lhs_dilation"])
+    if any(n != 1 for n in one) or 0 in (*kernel, *new) or program.dtype(eqn.results[0]).itemsize < 4:
+        return False
+    reaches = [(kernel[a] - 1) * d + 1 for a, d in zip(numbers.rhs_spec[2:], p["rhs_dilation"], strict=True)]
+    return any(new[a] < reach for a, reach in zip(numbers.out_spec[2:], reaches, strict=True))
+
+
+def by_patches(program: Program, eqn: Equation, images: Any, weights: Any) -> jax.Array:
+    """A convolution without groups as one matrix product of (images · places, taps · in) and (taps · in, out)."""
+    p = eqn.parameters
+    numbers = p["dimension_numbers"]
+    images = jnp.transpose(jnp.asarray(images), (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]))
+    weights = jnp.transpose(jnp.asarray(weights), (*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0]))
+    taps, places = weights.shape[:-2], [program.shape(eqn.results[0])[axis] for axis in numbers.out_spec[2:]]
+    padded = lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), *((*pad, 0) for pad in p["padding"]), (0, 0, 0)])
+    columns = []
+    for tap in np.ndindex(*taps):
+        starts = [at * d for at, d in zip(tap, p["rhs_dilation"], strict=True)]
+        read = [
+            slice(start, start + (place - 1) * stride + 1, stride)
+            for start, place, stride in zip(starts, places, p["window_strides"], strict=True)
+        ]
+        columns.append(padded[(slice(None), *read)])
+    patches = jnp.concatenate(columns, -1)
+    found = lax.dot_general(
+        patches,
+        weights.reshape(-1, weights.shape[-1]),
+        (((patches.ndim - 1,), (0,)), ((), ())),
+        precision=p["precision"],
+        preferred_element_type=p["preferred_element_type"],
+    )
+    order = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
+    return jnp.transpose(found, [order.index(axis) for axis in range(found.ndim)])
