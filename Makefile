@@ -22,6 +22,7 @@ check: $(STAMP)
 	$(BIN)/vulture
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python -m benchmarks
 
 clean:

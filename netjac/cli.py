@@ -100,12 +100,17 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     check.add_argument("--seed", type=int, default=0, help="seed of the random choice of entries (default 0)")
     check.add_argument("--tolerance", type=float, help="largest relative error allowed (default: by dtype)")
 
+    bench = commands.add_parser("bench", help="time a Jacobian beside JAX's plain modes and the framework's own")
+    _add_question(bench)
+    bench.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
+    bench.add_argument("--runs", type=int, default=9, help="calls of each way after the first (default %(default)s)")
+
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
-    for command in (jacobian, explain, check, demo):
+    for command in (jacobian, explain, check, bench, demo):
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")

@@ -321,3 +321,42 @@ def test_a_reader_that_stops_early_is_no_error(module):
         process.stdout.close()
         assert process.wait(120) == 0
         assert process.stderr.read() == ""
+
+
+def test_bench_times_every_way_and_they_agree(module, capsys):
+    assert main(["bench", f"{module}:net", "--shape", "2,6", "--batched", "--runs", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    ways = {way["way"]: way for way in told["ways"]}
+    assert list(ways) == ["netjac", "JAX, plain reverse mode", "JAX, plain forward mode"]
+    for way in ways.values():
+        assert len(way["seconds"]) == 2
+        assert way["first"] > 0
+        assert way["difference"] < 1e-6
+
+
+def test_bench_has_the_frameworks_own_way_and_a_table(tmp_path, monkeypatch, capsys):
+    import torch
+
+    class Net(torch.nn.Sequential):
+        pass
+
+    monkeypatch.chdir(tmp_path)
+    example = torch.export.export(Net(torch.nn.Linear(4, 3), torch.nn.Tanh()), (torch.ones(2, 4),))
+    torch.export.save(example, "net.pt2")
+    assert main(["bench", "net.pt2", "--shape", "2,4", "--runs", "1", "-o", "times.txt"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:26].strip() for line in lines] == [
+        "way",
+        "netjac",
+        "JAX, plain reverse mode",
+        "JAX, plain forward mode",
+        "torch, row by row",
+    ]
+    assert Path("times.txt").read_text().splitlines() == lines
+
+
+def test_bench_refuses_what_it_cannot_time(module, capsys):
+    arguments = ["bench", f"{module}:net", "--shape", "2,6", "--batched"]
+    assert "--runs 0 times nothing" in refused(capsys, *arguments, "--runs", "0")
+    assert "--engine framework" in refused(capsys, *arguments, "--engine", "framework")
+    assert "name one of each" in refused(capsys, "bench", f"{module}:two", "--shape", "2,6", "--batched")
