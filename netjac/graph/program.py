@@ -76,15 +76,6 @@ class Program:
         """Value → the index of the equation that computes it."""
         return {result: index for index, eqn in enumerate(self.equations) for result in eqn.results}
 
-    @cached_property
-    def consumers(self) -> dict[int, list[int]]:
-        """Value → the indices of the equations that read it."""
-        found: dict[int, list[int]] = {}
-        for index, eqn in enumerate(self.equations):
-            for operand in dict.fromkeys(eqn.operands):
-                found.setdefault(operand, []).append(index)
-        return found
-
     def needed(self, values: Iterable[int]) -> list[int]:
         """Indices of the equations that `values` are computed by, in order."""
         wanted, found = set(values), []

@@ -16,13 +16,14 @@ import numpy as np
 from jax import lax
 
 from netjac.graph.program import Equation, Program
+from netjac.precision import on_cpu
 
 Way = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 def another_way(program: Program, eqn: Equation) -> Way | None:
     """A function from the equation's operands to its results that is faster here, or None."""
-    if eqn.name != "conv_general_dilated" or jax.default_backend() != "cpu" or not _short(program, eqn):
+    if eqn.name != "conv_general_dilated" or not on_cpu() or not _short(program, eqn):
         return None
     return lambda operands: [by_patches(program, eqn, *operands)]
 

@@ -169,7 +169,7 @@ def top_k(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = Tr
 
 
 @op("sort", "sort.stable")
-def sort(x: Any, dim: int = -1, descending: bool = False, stable: bool | None = None, **_: Any) -> Any:
+def sort(x: Any, dim: int = -1, descending: bool = False, **_: Any) -> Any:
     if isinstance(dim, bool):
         return sort(x, -1, dim)
     order = jnp.argsort(x, dim, stable=True, descending=descending)
