@@ -35,14 +35,15 @@ LOOPS = ("scan",)
 
 
 Pull = Callable[[jax.Array], tuple[jax.Array, ...]]
+Pulled = tuple[int, int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Primal:
-    """The network's values, and the pull-backs of loops that were made with them, by equation and result."""
+    """The network's values, and the pull-backs of loops that were made with them, by equation, result and operands."""
 
     values: dict[int, Any]
-    pulls: dict[tuple[int, int], Pull] = field(default_factory=dict)
+    pulls: dict[Pulled, Pull] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def evaluated(
     A loop that the plan pulls through gives its pull-back as it goes: to linearise it later is to run it again, and XLA does
     not see that two loops are one.
     """
-    pulls: dict[tuple[int, int], Pull] = {}
+    pulls: dict[Pulled, Pull] = {}
     needed = program.needed(of)
     ways = {index: another_way(program, program.equations[index]) for index in needed}
     instead: dict[int, Way] = {index: way for index, way in ways.items() if way is not None}
@@ -80,15 +81,13 @@ def evaluated(
     return Primal(program.evaluate(inputs, constants, needed, instead=instead), pulls)
 
 
-def _with_pull(
-    eqn: Equation, action: Sweep, pulls: dict[tuple[int, int], Pull], operands: Sequence[Any]
-) -> Sequence[Any]:
+def _with_pull(eqn: Equation, action: Sweep, pulls: dict[Pulled, Pull], operands: Sequence[Any]) -> Sequence[Any]:
     def along(*chosen: Any) -> tuple[Any, Sequence[Any]]:
         results = eqn.bind(*_replaced(operands, action.far, chosen))
         return results[action.near], results
 
     primals = [jnp.asarray(operands[place]) for place in action.far]
-    _, pulls[action.equation, action.near], results = jax.vjp(along, *primals, has_aux=True)
+    _, pulls[action.equation, action.near, action.far], results = jax.vjp(along, *primals, has_aux=True)
     return results
 
 
@@ -185,7 +184,7 @@ def _(action: Sweep, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
     if isinstance(local, Opaque) and local.pull is not None and len(moving) == 1:
         swept = (local.pull(run.values, block),)
     elif pulling:
-        pull = run.primal.pulls.get((action.equation, action.near)) or jax.vjp(along, *primals)[1]
+        pull = run.primal.pulls.get((action.equation, action.near, action.far)) or jax.vjp(along, *primals)[1]
         swept = jax.vmap(pull, first, behind)(block.astype(run.values[eqn.results[result]].dtype))
     else:
         push = jax.vmap(lambda t: jax.jvp(along, primals, (t,))[1], first, behind[0])
