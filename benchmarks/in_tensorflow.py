@@ -37,6 +37,13 @@ def _conv(h, p, _channels, _kernel, padding, stride, activation):
     return ACTIVATIONS[activation](_convolved(h, p[0], stride, padding) + p[1])
 
 
+def _deconv(h, p, channels, activation):
+    kernel = tf.transpose(tf.reverse(p[0], [0, 1]), (0, 1, 3, 2))
+    shape = (h.shape[0], 2 * h.shape[1], 2 * h.shape[2], channels)
+    z = tf.nn.conv2d_transpose(h, kernel, shape, 2, [[0, 0], [1, 0], [1, 0], [0, 0]])
+    return ACTIVATIONS[activation](z + p[1])
+
+
 def _residual(h, p, _channels, stride):
     inner = tf.nn.relu(_convolved(h, p[0], stride, "HALF") + p[1])
     beside = _convolved(h, p[4], stride, "VALID") if len(p) > 4 else h
@@ -77,10 +84,12 @@ def _block(h, p, heads):
 LAYERS = {
     "dense": _dense,
     "conv": _conv,
+    "deconv": _deconv,
     "residual": _residual,
     "pool": _pool,
     "mean": lambda h, _p: tf.reduce_mean(h, (1, 2)),
     "flatten": lambda h, _p: tf.reshape(h, (h.shape[0], -1)),
+    "shape": lambda h, _p, *sizes: tf.reshape(h, (h.shape[0], *sizes)),
     "lstm": _lstm,
     "block": _block,
 }
@@ -94,7 +103,7 @@ def ways(workload: Workload, weights, x) -> dict[str, Callable[[], np.ndarray]]:
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = tf.reshape(f(x), (workload.batch, -1))
-        return tape.batch_jacobian(y, x)
+        return tape.jacobian(y, x) if workload.whole else tape.batch_jacobian(y, x)
 
     x = tf.constant(x)
     return {"tensorflow batch_jacobian": lambda: jacobian(x).numpy()}

@@ -41,6 +41,11 @@ def _conv(h, p, _channels, kernel, padding, stride, activation):
     return ACTIVATIONS[activation](F.conv2d(h, p[0], p[1], stride, half))
 
 
+def _deconv(h, p, _channels, activation):
+    kernel = p[0].flip(2, 3).transpose(0, 1)
+    return ACTIVATIONS[activation](F.conv_transpose2d(h, kernel, p[1], 2, 1, output_padding=1))
+
+
 def _residual(h, p, _channels, stride):
     inner = torch.relu(F.conv2d(h, p[0], p[1], stride, 1))
     beside = F.conv2d(h, p[4], None, stride) if len(p) > 4 else h
@@ -71,10 +76,12 @@ def _block(h, p, heads):
 LAYERS = {
     "dense": _dense,
     "conv": _conv,
+    "deconv": _deconv,
     "residual": _residual,
     "pool": lambda h, _p, size, stride: F.max_pool2d(h, size, stride, size // 2 * (size % 2)),
     "mean": lambda h, _p: h.mean((2, 3)),
     "flatten": lambda h, _p: h.permute(0, 2, 3, 1).flatten(1),
+    "shape": lambda h, _p, *sizes: h.reshape(h.shape[0], *sizes).permute(0, 3, 1, 2),
     "lstm": _lstm,
     "block": _block,
 }
@@ -88,12 +95,13 @@ def ways(workload: Workload, weights, x) -> dict[str, Callable[[], np.ndarray]]:
 
     def loop() -> np.ndarray:
         leaf = x.clone().requires_grad_()
-        y = f(leaf).flatten(1)
-        rows = [torch.autograd.grad(y[:, i].sum(), leaf, retain_graph=True)[0] for i in range(y.shape[1])]
-        return torch.stack(rows, 1).numpy()
+        y = f(leaf).flatten(0 if workload.whole else 1)
+        entries = y if workload.whole else (y[:, i].sum() for i in range(y.shape[1]))
+        rows = [torch.autograd.grad(entry, leaf, retain_graph=True)[0] for entry in entries]
+        return torch.stack(rows, 0 if workload.whole else 1).numpy()
 
     return {
-        "torch vmap(jacrev)": lambda: vmap(jacrev(one))(x).numpy(),
-        "torch vmap(jacfwd)": lambda: vmap(jacfwd(one))(x).numpy(),
+        "torch vmap(jacrev)": lambda: (jacrev(f) if workload.whole else vmap(jacrev(one)))(x).detach().numpy(),
+        "torch vmap(jacfwd)": lambda: (jacfwd(f) if workload.whole else vmap(jacfwd(one)))(x).detach().numpy(),
         "torch loop of grads": loop,
     }

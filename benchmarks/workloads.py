@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 FORWARD = ("jax jacfwd", "torch vmap(jacfwd)")
-ALL_OUTPUTS = ("torch vmap(jacrev)", "torch vmap(jacfwd)", "torch loop of grads", "tensorflow batch_jacobian")
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,8 @@ class Workload:
     transformer block. Padding is "VALID" or "HALF", kernel // 2 on both sides, as a residual block's; a pool of odd size
     has it too.
 
-    With `whole`, the network is called with the whole batch inside, and J has every sample by every sample. With `sparse`,
+    With `whole`, the network is called with the whole batch inside, and J has every sample by every sample: nothing is
+    vmapped then, whatever a way's name says. With `sparse`,
     J is asked for as a sparse matrix. `left_out` are ways that were seen to take seconds or gigabytes for what others do in
     milliseconds, or to give no answer in 100 s.
     """
@@ -64,10 +64,10 @@ WORKLOADS = {
         Workload("image_to_image", (32, 32, 1), IMAGES, 1),
         Workload("image_to_image_sparse", (32, 32, 1), IMAGES, 1, sparse=True),
         Workload("transformer", (64, 64), (("block", 4),), 1, ("tensorflow batch_jacobian",)),
-        Workload("resnet", (64, 64, 3), RESNET, 8, FORWARD),
-        Workload("lstm", (64, 64), (("lstm", 64, "all"), ("lstm", 64, "last"), ("dense", 10, None)), 16, FORWARD),
-        Workload("conv_autoencoder", (64, 64, 3), CONV_AUTOENCODER, 1, (*ALL_OUTPUTS, "jax jacfwd")),
-        Workload("whole_batch", (64,), _dense(256, 256, 64, activation="tanh"), 16, ALL_OUTPUTS, whole=True),
+        Workload("resnet", (64, 64, 3), RESNET, 8),
+        Workload("lstm", (64, 64), (("lstm", 64, "all"), ("lstm", 64, "last"), ("dense", 10, None)), 16),
+        Workload("conv_autoencoder", (64, 64, 3), CONV_AUTOENCODER, 1),
+        Workload("whole_batch", (64,), _dense(256, 256, 64, activation="tanh"), 16, whole=True),
         Workload("tiny", (4,), _dense(5, 3, activation="tanh"), 2),
     )
 }  # fmt: skip

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.contenders import OURS, WAYS, prepared
 from benchmarks.measure import Measured, Timing
 from benchmarks.table import absent, expense, times
-from benchmarks.workloads import WORKLOADS, drawn
+from benchmarks.workloads import WORKLOADS, Workload, drawn
+
+PEERS = [WAYS[framework] for framework in ("jax", "torch", "tensorflow")]
 
 
 def test_the_command_measures_a_workload_and_the_contenders_agree(tmp_path, capsys):
@@ -65,3 +69,26 @@ def test_an_unknown_name_is_refused_with_the_known_ones(given, says, capsys):
         main(given)
     assert stop.value.code == 2
     assert says in capsys.readouterr().err
+
+
+KINDS = {
+    "convolutions": ((7, 6, 2), (("conv", 3, 3, "VALID", 1, "relu"), ("conv", 4, 3, "HALF", 2, "tanh"), ("flatten",))),
+    "residual": ((9, 9, 3), (("conv", 4, 7, "HALF", 2, "relu"), ("pool", 3, 2), ("residual", 4, 1), ("residual", 6, 2),
+                             ("mean",), ("dense", 2, None))),
+    "pool": ((6, 6, 2), (("pool", 2, 2), ("flatten",), ("dense", 3, "tanh"))),
+    "autoencoder": ((8, 8, 2), (("conv", 3, 3, "HALF", 2, "relu"), ("flatten",), ("dense", 48, None), ("shape", 4, 4, 3),
+                                ("deconv", 4, "relu"))),
+    "recurrent": ((5, 3), (("lstm", 4, "all"), ("lstm", 3, "last"), ("dense", 2, None))),
+    "attention": ((5, 8), (("block", 2),)),
+    "whole batch": ((4,), (("dense", 5, "tanh"), ("dense", 3, None))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_way_of_every_framework_differentiates_the_same_network(kind):
+    workload = Workload(kind, *KINDS[kind], 2, whole=kind == "whole batch")
+    weights, x = drawn(workload)
+    found = {way: np.asarray(prepared(way, workload, weights, x)()) for way in (OURS, *sum(PEERS, ()))}
+    expected = found.pop(OURS)
+    for way, J in found.items():
+        assert np.linalg.norm(J.reshape(expected.shape) - expected) < 1e-5 * np.linalg.norm(expected), way
