@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -17,11 +18,12 @@ import jax.numpy as jnp
 from netjac.execute import accumulate, evaluated
 from netjac.factors.pattern import Pattern
 from netjac.factors.refine import densify
+from netjac.graph.key import Key
 from netjac.graph.program import Program
 from netjac.plan.eliminate import Linearised, Question
 from netjac.plan.plan import Answer, Plan
 from netjac.plan.search import Setting, search
-from netjac.precision import is_wide
+from netjac.precision import is_wide, multiplied
 from netjac.rules.loops import directions
 
 MOST_PLANS = 128
@@ -44,18 +46,27 @@ class Compiled:
     run: Callable[..., tuple[list[jax.Array], list[jax.Array]]]
 
 
-def compiled(
-    program: Program,
-    identity: Hashable,
-    question: Question,
-    setting: Setting,
-    engine: str,
-    precision: str,
-    with_values: bool,
-) -> Compiled:
+@dataclass(frozen=True)
+class Posed:
+    """A question to a program, with all that its plan depends on. `identity` is equal for equal programs."""
+
+    identity: Hashable
+    question: Question
+    setting: Setting
+    engine: str
+    precision: str | None
+    with_values: bool
+    wide: bool
+
+    @cached_property
+    def place(self) -> Key:
+        """What its plan is kept by."""
+        return Key(("posed", *vars(self).values()))
+
+
+def compiled(program: Program, posed: Posed) -> Compiled:
     """The plan for a question and its jitted function, from the cache or made now."""
-    place = (identity, question, setting, engine, precision, with_values, is_wide())
-    return _cached(_PLANS, place, lambda: _compile(program, question, setting, engine, with_values))
+    return _cached(_PLANS, posed.place, lambda: _compile(program, posed))
 
 
 def _cached(cache: OrderedDict[Hashable, Any], place: Hashable, make: Callable[[], Any]) -> Any:
@@ -68,37 +79,48 @@ def _cached(cache: OrderedDict[Hashable, Any], place: Hashable, make: Callable[[
     return made
 
 
-def _compile(program: Program, question: Question, setting: Setting, engine: str, with_values: bool) -> Compiled:
+def _compile(program: Program, posed: Posed) -> Compiled:
     counts["plans"] += 1
-    linearised = Linearised(program)
-    plan = search(linearised, question, setting, engine)
+    linearised, samples = Linearised(program), posed.setting.samples
+    plan = search(linearised, posed.question, posed.setting, posed.engine)
     tied = frozenset(
         (answer.of, answer.wrt)
         for answer in plan.answers
-        if setting.samples is not None and samples_tied(answer.pattern, setting.samples)
+        if samples is not None and samples_tied(answer.pattern, samples)
     )
-    return Compiled(plan, tied, _jitted(plan, linearised, question, tied, with_values))
+    return Compiled(plan, tied, _jitted(plan, linearised, posed.question, tied, posed.precision, posed.with_values))
 
 
 def ready(
-    identity: Hashable, plan: Plan, program: Program, question: Question, tied: frozenset[tuple[int, int]]
+    identity: Hashable,
+    plan: Plan,
+    program: Program,
+    question: Question,
+    tied: frozenset[tuple[int, int]],
+    precision: str | None,
 ) -> Compiled:
     """A plan that was made from a compiled one, compiled itself; `identity` is equal for equal plans."""
     linearised = Linearised(program)
-    make = lambda: Compiled(plan, tied, _jitted(plan, linearised, question, tied, False))  # noqa: E731
-    return _cached(_PLANS, ("made", identity), make)
+    make = lambda: Compiled(plan, tied, _jitted(plan, linearised, question, tied, precision, False))  # noqa: E731
+    return _cached(_PLANS, ("made", identity, precision), make)
 
 
 def _jitted(
-    plan: Plan, linearised: Linearised, question: Question, tied: frozenset[tuple[int, int]], with_values: bool
+    plan: Plan,
+    linearised: Linearised,
+    question: Question,
+    tied: frozenset[tuple[int, int]],
+    precision: str | None,
+    with_values: bool,
 ) -> Callable[..., tuple[list[jax.Array], list[jax.Array]]]:
     program = linearised.program
 
     def run(inputs: Sequence[Any], constants: Sequence[Any], start: Any) -> tuple[list[jax.Array], list[jax.Array]]:
         counts["traces"] += 1
-        primal = evaluated(plan, program, inputs, constants, question.of)
         dtype = program.dtype(question.of[0])
-        arrays = accumulate(plan, linearised, primal, dtype, start)
+        with multiplied(precision):
+            primal = evaluated(plan, program, inputs, constants, question.of)
+            arrays = accumulate(plan, linearised, primal, dtype, start)
         found = []
         for answer, array in zip(plan.answers, arrays, strict=True):
             made = array if question.local else _laid_out(answer, array, (answer.of, answer.wrt) in tied)
@@ -141,21 +163,25 @@ def sweepable(program: Program, direction: str, wrt: int, of: int) -> bool:
 
 
 def swept(
-    program: Program, identity: Hashable, direction: str, wrt: int, of: int, precision: str
+    program: Program, identity: Hashable, direction: str, wrt: int, of: int, precision: str | None
 ) -> Callable[..., jax.Array]:
     """`f(inputs, constants, block)`: J·v ("push") or uᵀJ ("pull") for a block of vectors along a leading axis.
 
     These are single sweeps of the network's own derivative; no plan is needed for them.
     """
     place = (identity, direction, wrt, of, precision, is_wide())
-    return _cached(_SWEEPS, place, lambda: _sweep(program, direction, wrt, of))
+    return _cached(_SWEEPS, place, lambda: _sweep(program, direction, wrt, of, precision))
 
 
-def _sweep(program: Program, direction: str, wrt: int, of: int) -> Callable[..., jax.Array]:
+def _sweep(program: Program, direction: str, wrt: int, of: int, precision: str | None) -> Callable[..., jax.Array]:
     needed = program.needed([of, wrt])
 
     def run(inputs: Sequence[Any], constants: Sequence[Any], block: jax.Array) -> jax.Array:
         counts["traces"] += 1
+        with multiplied(precision):
+            return swept_block(inputs, constants, block)
+
+    def swept_block(inputs: Sequence[Any], constants: Sequence[Any], block: jax.Array) -> jax.Array:
         start = jnp.asarray(program.evaluate(inputs, constants, needed)[wrt])
 
         def along(value: jax.Array) -> jax.Array:

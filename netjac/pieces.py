@@ -14,8 +14,9 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from netjac.compiled import Compiled, compiled
+from netjac.compiled import Compiled, Posed, compiled
 from netjac.errors import TooLargeError
 from netjac.memory import budget
 from netjac.plan.eliminate import Question
@@ -51,7 +52,11 @@ class Request:
     def at(self, point: Point, rows: int | None = None) -> Question:
         """The values behind the names in this trace; another batch size may number them otherwise."""
         value = point.traced.value
-        return Question(tuple(map(value, self.wrt)), tuple(map(value, self.of)), rows, local=self.local)
+
+        def made() -> Question:
+            return Question(tuple(map(value, self.wrt)), tuple(map(value, self.of)), rows, local=self.local)
+
+        return point.traced.once((self, rows), made)
 
 
 def setting_of(point: Point, of: int) -> Setting:
@@ -63,15 +68,19 @@ def planned(
     point: Point, request: Request, options: Options, samples: bool = True, rows: int | None = None
 ) -> Compiled:
     """The compiled plan for a request at a point; without `samples`, axis 0 is an axis like any other."""
-    question = request.at(point, rows)
-    setting = setting_of(point, question.of[0])
-    if not samples:
-        setting = replace(setting, samples=None)
-    with precise(point.wide), jax.default_matmul_precision(options.precision):
-        traced = point.traced
-        return compiled(
-            traced.program, traced.identity, question, setting, options.engine, options.precision, options.with_values
+    traced = point.traced
+
+    def posed() -> Posed:
+        question = request.at(point, rows)
+        setting = setting_of(point, question.of[0])
+        setting = setting if samples else replace(setting, samples=None)
+        return Posed(
+            traced.identity, question, setting, options.engine, point.precision, options.with_values, point.wide
         )
+
+    asked = traced.once((request, options.engine, options.with_values, samples, rows), posed)
+    with precise(point.wide):
+        return compiled(traced.program, asked)
 
 
 def run(
@@ -86,7 +95,7 @@ def run_answers(
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     constants = list(point.traced.program.constants.values())
     with precise(point.wide):
-        return plan.run(arguments or point.arguments(), constants, start)
+        return plan.run(arguments or point.arguments(), constants, np.int32(start))
 
 
 def computed(

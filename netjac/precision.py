@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
-import numpy as np
 
 
 def is_wide() -> bool:
     """Whether 64-bit dtypes are enabled here and now."""
-    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 def precise(wide: bool) -> AbstractContextManager[Any]:
     """64-bit dtypes (or none) for the time of a call; the user's own setting stays as it is."""
-    return jax.enable_x64(wide)
+    return nullcontext() if is_wide() == wide else jax.enable_x64(wide)
 
 
-def matmul_precision() -> str | None:
-    """The precision of matrix products that is in force here and now."""
-    return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+def multiplied(precision: str | None) -> AbstractContextManager[Any]:
+    """Matrix products at a precision, for as long as something is traced; what is traced keeps it."""
+    return jax.default_matmul_precision(precision)
 
 
 def on_cpu() -> bool:

@@ -29,8 +29,9 @@ def halves(point: Point, request: Request, options: Options) -> Halves | None:
     cut = _cut(whole, point.samples)
     if cut is None:
         return None
-    key = (point.traced.identity, request.at(point), point.samples, options.engine, options.precision, point.wide)
-    made = ready(key, cut, point.traced.program, request.at(point), whole.tied)
+    question = request.at(point)
+    key = (point.traced.identity, question, point.samples, options.engine, point.wide)
+    made = ready(key, cut, point.traced.program, question, whole.tied, point.precision)
     left, right = (np.asarray(array) for array in run_answers(point, made)[1])
     lead = (point.samples,) if whole.tied and point.samples is not None else ()
     m = prod(cut.answers[0].pattern.out_shape[len(lead) :])

@@ -54,8 +54,7 @@ def torch_jacobian_function(
             return next((made.to(t.device) for t in inputs if isinstance(t, torch.Tensor)), made)
         run = _array_of(asked.compiled, asked.shape((0, 0)))
         constants = tuple(point.traced.program.constants.values())
-        with jax.default_matmul_precision(precision):
-            return differentiable(Operation(run, point.arguments(), constants, point.wide), tensors)
+        return differentiable(Operation(run, point.arguments(), constants, point.wide), tensors)
 
     return jacobian
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,9 @@ from netjac.graph.program import Program, trace
 from netjac.networks import network_of
 from netjac.networks.arrays import framework_of, to_jax, to_numpy
 from netjac.networks.network import Network, Seen, Spec
-from netjac.precision import is_wide, matmul_precision, precise
+from netjac.precision import is_wide, multiplied, precise
 
+T = TypeVar("T")
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -28,8 +29,8 @@ FLOATS = ("bfloat16", "float16", "float32", "float64")
 class Traced:
     """A program with the names that can be asked for.
 
-    `inputs`, `outputs`, `parameters` and `layers` map names to values; `identity` is equal for equal programs; `asked`
-    keeps what names in questions were found to mean.
+    `inputs`, `outputs`, `parameters` and `layers` map names to values; `identity` is equal for equal programs; `known`
+    keeps what was worked out for questions that are asked again.
     """
 
     program: Program
@@ -40,7 +41,14 @@ class Traced:
     layers: dict[str, int]
     identity: Hashable
     seen: Seen
-    asked: dict[Hashable, Any] = field(default_factory=dict)
+    known: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, place: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for this trace."""
+        if place not in self.known:
+            self.known[place] = make()
+        found: T = self.known[place]
+        return found
 
     def value(self, name: str) -> int:
         """The value that a name stands for: an input, output, parameter, layer, or `layer.pre`."""
@@ -58,7 +66,8 @@ class Traced:
 class Point:
     """A traced network at one input: what the functions of the engine are called with.
 
-    `samples` is the size of axis 0 where it counts samples. `given` holds the inputs as the user gave them.
+    `samples` is the size of axis 0 where it counts samples. `given` holds the inputs as the user gave them. `precision` is
+    that of the matrix products (see `jax.default_matmul_precision`).
     """
 
     network: Network
@@ -68,6 +77,7 @@ class Point:
     arrays: tuple[Any, ...]
     wide: bool
     samples: int | None
+    precision: str | None
 
     def arguments(self) -> tuple[jax.Array, ...]:
         """The program's inputs, parameters first, as they are now."""
@@ -80,7 +90,7 @@ class Point:
 MOST_TRACES = 64
 
 
-def meet(model: Any, x: Any) -> Point:
+def meet(model: Any, x: Any, precision: str | None = "highest") -> Point:
     """Trace a model at an input, or find the trace that is already there.
 
     Raises `ShapeError`, `NonFiniteError` and whatever the front end refuses.
@@ -93,28 +103,35 @@ def meet(model: Any, x: Any) -> Point:
     with precise(wide):
         arrays = tuple(h if framework_of(g) == "numpy" else to_jax(g) for g, h in zip(given, host, strict=True))
         samples = _samples(network, names, arrays)
-        traced = _traced(network, names, arrays, wide)
+        traced = _traced(network, names, arrays, wide, precision)
     network.remember(traced.seen)
-    return Point(network, traced, names, tuple(given), arrays, wide, samples)
+    return Point(network, traced, names, tuple(given), arrays, wide, samples, precision)
+
+
+def met_again(point: Point, x: np.ndarray) -> Point:
+    """A point at another array of the shape and dtype of its only one. Raises `NonFiniteError`."""
+    _refuse_bad(point.network, point.names, (x,))
+    point.network.remember(point.traced.seen)
+    return Point(point.network, point.traced, point.names, (x,), (x,), point.wide, point.samples, point.precision)
 
 
 def narrowed(point: Point, start: int, count: int) -> Point:
     """The same network at `count` of the samples."""
     with precise(point.wide):
         arrays = tuple(jax.lax.slice_in_dim(array, start, start + count) for array in point.arrays)
-        traced = _traced(point.network, point.names, arrays, point.wide)
+        traced = _traced(point.network, point.names, arrays, point.wide, point.precision)
     return dataclasses.replace(point, traced=traced, arrays=arrays, samples=count)
 
 
 def widened(point: Point) -> Point:
-    """The same network at the same inputs, computed in float64."""
+    """The same network at the same inputs, computed in float64, its products in full."""
     with precise(True):
         arrays = tuple(
             jnp.asarray(np.asarray(a), np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else jnp.asarray(a)
             for a in point.arrays
         )
-        traced = _traced(point.network, point.names, arrays, True)
-    return dataclasses.replace(point, traced=traced, arrays=arrays, wide=True)
+        traced = _traced(point.network, point.names, arrays, True, "highest")
+    return dataclasses.replace(point, traced=traced, arrays=arrays, wide=True, precision="highest")
 
 
 def computation_dtype(arrays: Sequence[Any]) -> Any:
@@ -172,13 +189,16 @@ def _samples(network: Network, names: Sequence[str], arrays: Sequence[Any]) -> i
     return counts.pop()
 
 
-def _traced(network: Network, names: tuple[str, ...], arrays: Sequence[Any], wide: bool) -> Traced:
-    types = tuple((array.shape, str(array.dtype)) for array in arrays)
-    place = (names, types, wide, network.signature(), matmul_precision())
+def _traced(
+    network: Network, names: tuple[str, ...], arrays: Sequence[Any], wide: bool, precision: str | None
+) -> Traced:
+    types = tuple((array.shape, array.dtype) for array in arrays)
+    place = (names, types, wide, network.signature(), precision)
     if place not in network.traces:
         while len(network.traces) >= MOST_TRACES:
             network.traces.pop(next(iter(network.traces)))
-        network.traces[place] = _trace(network, names, arrays)
+        with multiplied(precision):
+            network.traces[place] = _trace(network, names, arrays)
     return network.traces[place]
 
 

@@ -55,6 +55,8 @@ class Network(abc.ABC):
     batched: bool
     _seen: Seen | None = None
     _traces: dict[Any, Any] | None = None
+    last: Any = None
+    """The question that was put to it last, kept by `netjac.jacobian` so that it is soon answered when it is put again."""
 
     def __call__(self, x: Any) -> Any:
         """The outputs at `x` by the model's own framework, as arrays of x's framework; a dict when there are several."""
