@@ -19,6 +19,7 @@ from netjac.factors.addition import Addition
 from netjac.factors.pattern import labels_of
 from netjac.factors.product import Product
 from netjac.factors.refine import Split, Untie, Whole, spread
+from netjac.factors.selection import Alive, Pick
 from netjac.factors.window import Banded, Joined, Placed, Read
 from netjac.graph.program import Equation, Program
 from netjac.plan.eliminate import Linearised
@@ -151,6 +152,18 @@ def _(action: Addition, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
 @perform.register
 def _(action: Untie | Read | Banded | Joined | Placed, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
     return [action.apply(read[0], run.dtype)]
+
+
+@perform.register
+def _(action: Alive, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
+    return list(action.apply(_numbers(read[0], run.dtype)))
+
+
+@perform.register
+def _(action: Pick, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
+    assert read[1] is not None
+    # Fused into a product, each entry would be looked up again and again (measured: 9.4 → 8.1 ms for 1024 × 1024 × 3).
+    return [jax.lax.optimization_barrier(action.apply(_numbers(read[0], run.dtype), read[1]))]
 
 
 @perform.register

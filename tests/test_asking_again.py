@@ -32,7 +32,9 @@ def test_each_input_has_its_own_jacobian_and_keeps_it(net):
     J, K = nj.jacobian(net, first), nj.jacobian(net, second)
     np.testing.assert_allclose(K, expected(second), rtol=1e-6)
     np.testing.assert_allclose(J, expected(first), rtol=1e-6)
-    assert net.last.asked.values is None and not net.last.asked.arrays and not net.last.asked.point.arrays
+    assert net.last.asked.values is None
+    assert not net.last.asked.arrays
+    assert not net.last.asked.point.arrays
 
 
 def test_asking_again_plans_and_traces_nothing(net):
@@ -75,7 +77,8 @@ def test_another_question_is_another(net, change):
 def test_another_shape_or_dtype_is_met_anew(net):
     for x in (*inputs(1), *inputs(1, batch=2), *inputs(1, "float64"), *inputs(1)):
         J = nj.jacobian(net, x)
-        assert J.shape == (len(x), 2, 3) and J.dtype == x.dtype
+        assert J.shape == (len(x), 2, 3)
+        assert J.dtype == x.dtype
     with jax.enable_x64(True):
         assert nj.jacobian(net, inputs(1)[0]).dtype == np.float32
 

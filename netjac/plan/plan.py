@@ -70,6 +70,14 @@ class Plan:
         """How many steps have this form."""
         return sum(step.form == form for step in self.steps)
 
+    def made_by(self, register: int) -> str:
+        """The form of the step whose numbers a register holds, be they relabelled since."""
+        written = {number: step for step in self.steps for number in step.writes}
+        step = written[register]
+        while step.form == "relabel" and step.reads:
+            step = next((written[n] for n in step.reads if written[n].form not in FREE), written[step.reads[0]])
+        return step.form
+
     def rows(self) -> list[dict[str, Any]]:
         """The table as plain data: one dict a working step."""
         return [
@@ -110,12 +118,16 @@ class Plan:
 
 def written(order: str, edges: Edges, writer: Writer) -> Plan:
     """The plan of what the writer wrote, with its answers and its account."""
-    answers = tuple(Answer(i, j, term.register, term.pattern) for i, j, term in edges.answers())
+    return accounted(order, writer, [Answer(i, j, term.register, term.pattern) for i, j, term in edges.answers()])
+
+
+def accounted(order: str, writer: Writer, answers: Sequence[Answer]) -> Plan:
+    """The steps that lead to these answers, with their account."""
     steps = _live(writer.steps, [answer.register for answer in answers])
     return Plan(
         order,
         steps,
-        answers,
+        tuple(answers),
         sum(step.operations for step in steps),
         sum(step.moved for step in steps),
         _peak(steps, [answer.register for answer in answers], writer),

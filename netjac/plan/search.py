@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netjac.errors import NotDifferentiableError
+from netjac.plan.alive import cut_down
 from netjac.plan.chain import Bracket, Link, best_bracket
 from netjac.plan.cost import RATES, Rates, sweep_operations, vector_operations
 from netjac.plan.eliminate import Edges, Linearised, Question
@@ -26,11 +27,15 @@ MOST_GREEDY = 300
 
 @dataclass(frozen=True)
 class Setting:
-    """What a plan is made for: bytes of a number, the device's rates, the samples that axis 0 counts (None: no such axis)."""
+    """What a plan is made for: bytes of a number, the device's rates, the samples that axis 0 counts (None: no such axis).
+
+    `alive`: for some scalings, by the value they give, to how many units they and their neighbours are cut down.
+    """
 
     width: int
     device: str
     samples: int | None
+    alive: tuple[tuple[int, int], ...] = ()
 
     @property
     def rates(self) -> Rates:
@@ -199,11 +204,18 @@ def _candidates(linearised: Linearised, question: Question, setting: Setting, en
 
 
 def _attempt(linearised: Linearised, question: Question, setting: Setting, name: str, order: Order) -> Plan:
+    edges = prepared(linearised, question, setting)
+    order(edges, setting)
+    return written(name, edges, edges.writer)
+
+
+def prepared(linearised: Linearised, question: Question, setting: Setting) -> Edges:
+    """The graph as every order starts from it."""
     writer = Writer(linearised.program, setting.width, setting.rates)
     edges = Edges(linearised, question, writer, setting.samples is not None)
     merge_scalings(edges)
-    order(edges, setting)
-    return written(name, edges, writer)
+    cut_down(edges, dict(setting.alive))
+    return edges
 
 
 def _plain(linearised: Linearised, question: Question, setting: Setting) -> list[Alternative]:

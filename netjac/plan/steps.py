@@ -11,6 +11,7 @@ from netjac.factors.addition import Addition
 from netjac.factors.pattern import Pattern
 from netjac.factors.product import Product
 from netjac.factors.refine import Split, Untie, Whole
+from netjac.factors.selection import Alive, Pick
 from netjac.factors.window import Banded, Joined, Placed, Read
 
 
@@ -52,15 +53,31 @@ class Sweep:
     results: tuple[Pattern, ...]
 
 
-Action = Seed | LocalFactor | Sweep | Product | Addition | Untie | Whole | Split | Read | Banded | Joined | Placed
+Action = (
+    Seed
+    | LocalFactor
+    | Sweep
+    | Product
+    | Addition
+    | Untie
+    | Whole
+    | Split
+    | Read
+    | Banded
+    | Joined
+    | Placed
+    | Alive
+    | Pick
+)
 
 
 @dataclass(frozen=True)
 class Step:
     """One line of a plan.
 
-    `form`: relabel, scale, sum, product, add, untie, read, band, join, place, or pull/push and the primitive. `at`: the
-    value eliminated. `moved`: bytes read and written. Operations count a multiplication and an addition as one each.
+    `form`: relabel, scale, sum, product, add, untie, read, band, join, place, alive, pick, or pull/push and the primitive.
+    `at`: the value eliminated. `moved`: bytes read and written. Operations count a multiplication and an addition as one
+    each.
     """
 
     form: str

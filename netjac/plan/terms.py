@@ -18,12 +18,16 @@ from netjac.factors.addition import add
 from netjac.factors.pattern import Axes, Pattern, identity, labels_of, renumbered
 from netjac.factors.product import Product, matched, multiply, straddling
 from netjac.factors.refine import common_atoms, untie, whole
+from netjac.factors.selection import alive, pick
 from netjac.factors.window import bandable, banded, joined, opened, placed, read, unsettled
 from netjac.graph.program import Program
 from netjac.plan.cost import Rates, nbytes, seconds, sweep_operations, sweep_seconds
 from netjac.plan.steps import Action, LocalFactor, Seed, Step, Sweep
 from netjac.rules.local import Explicit, Opaque
 from netjac.rules.loops import steps_first
+
+PICKING = 4
+"""Elementwise operations that picking one entry takes as long as (measured: 0.25 ms for 576 × 576 out of 1024 × 1024)."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,20 @@ class Writer:
             return self.multiply(own if left is through else left, own if right is through else right, last)
 
         return self._cheaper(lambda: self._by_sweep(left, right, last), written)
+
+    def alive(self, scaling: Stored, label: int, room: int) -> tuple[Stored, Stored]:
+        """The indices at which a scaling is not zero, and its numbers there."""
+        plan = alive(scaling.pattern, label, room)
+        index, numbers = Stored(self.registers, plan.pattern), Stored(self.registers + 1, plan.pattern)
+        self._append("alive", (scaling,), (index, numbers), plan, 4 * scaling.pattern.entries)
+        return index, numbers
+
+    def picked(self, term: Stored, side: str, axis: int, index: Stored, room: int) -> Stored:
+        """A factor at these indices along one axis of its out or in side."""
+        axes = getattr(term.pattern, side)
+        outer = tuple(n for a, labels in enumerate(axes) for n in labels if a != axis)
+        plan = pick(term.pattern, axes[axis][0], outer, room)
+        return self.emit("pick", (term, index), plan.pattern, plan, PICKING * plan.pattern.entries)
 
     def _by_sweep(self, left: Term, right: Term, last: str) -> Stored:
         if isinstance(left, Stored):
