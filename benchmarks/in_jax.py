@@ -127,5 +127,8 @@ def predicted(workload: Workload, weights, x) -> dict[str, Any]:
     """What netjac's plan says before anything has run: operations, and seconds at the planner's rates."""
     import netjac as nj
 
-    plan = nj.explain(_ours(workload, weights), x)
-    return {"operations": plan.operations, "seconds": plan.seconds, "order": plan.order}
+    made = _ours(workload, weights)
+    plan, J = nj.explain(made, x), nj.jacobian(made, x)
+    entries = J.structure.entries * workload.batch if workload.sparse else np.prod(J.shape)
+    size = int(entries) * J.dtype.itemsize
+    return {"operations": plan.operations, "bytes": size, "seconds": plan.seconds, "order": plan.order}

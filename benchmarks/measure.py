@@ -46,13 +46,14 @@ class Timing:
 
 @dataclass
 class Measured:
-    """A workload's timings, netjac's first, what netjac's plan predicted before anything ran, and how many rounds were
-    `disturbed` by other processes and kept nevertheless."""
+    """A workload's timings, netjac's first, what netjac's plan predicted before anything ran, how many rounds were
+    `disturbed` by other processes and kept nevertheless, and the machine's rates just before."""
 
     workload: str
     predicted: dict[str, Any]
     timings: list[Timing]
     disturbed: int = 0
+    rates: dict[str, float] = field(default_factory=dict)
 
     @property
     def ours(self) -> Timing:
@@ -106,10 +107,13 @@ def measure(name: str, runs: int, peers: Sequence[str], patience: float = 0.0) -
     until = time.monotonic() + patience
     plan = Worker(name, "plan")
     plan.close()
+    await_quiet(until)
+    machine = Worker(name, "rates")
+    machine.close()
     workers = {way: Worker(name, way) for way in taking_part(WORKLOADS[name], peers)}
     try:
         await_quiet(until)
-        measured = Measured(name, plan.greeting, _first_calls(workers))
+        measured = Measured(name, plan.greeting, _first_calls(workers), rates=machine.greeting)
         for number in range(runs):
             _add_round(measured, workers, until, number)
     finally:

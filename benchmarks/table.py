@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
 from benchmarks.contenders import WAYS, installed
+from benchmarks.floors import floor
 from benchmarks.measure import Measured, Timing
 from benchmarks.workloads import WORKLOADS
 
@@ -33,7 +34,7 @@ def surroundings() -> str:
 
 def times(measured: Sequence[Measured], peers: Sequence[str]) -> str:
     """The best way of each framework, netjac beside what its plan predicted, and the ratio to the best of all."""
-    head = ["workload (batch)", *peers, "netjac", "predicted", "best peer / netjac", "disagreement"]
+    head = ["workload (batch)", *peers, "netjac", "predicted", "floor", "best peer / netjac", "disagreement"]
     return _table(head, [_time_row(one, peers) for one in measured])
 
 
@@ -46,9 +47,18 @@ def _time_row(one: Measured, peers: Sequence[str]) -> list[str]:
         *(_way(one.best(peer)) for peer in peers),
         f"**{_milliseconds(one.ours.median)}**",
         f"{_milliseconds(one.predicted['seconds'])} ({one.predicted['order']}, {one.predicted['operations']:.1e} operations)",
+        _floor(one),
         ratio,
         error,
     ]
+
+
+def _floor(one: Measured) -> str:
+    """The floor, and how many times it netjac takes."""
+    if not one.rates:
+        return "–"
+    seconds = floor(one.predicted, one.rates)
+    return f"{_milliseconds(seconds)} ({one.ours.median / seconds:.1f}× it)"
 
 
 def _way(timing: Timing | None) -> str:

@@ -3,7 +3,7 @@
 python -m benchmarks.worker WORKLOAD WAY
 
 By hand: each line `{}` on its input is one call; `{"save": true}` keeps the result in a file. The way `plan` says what
-netjac's plan predicts, and runs nothing.
+netjac's plan predicts, and runs nothing; `rates` measures the machine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.contenders import prepared
+from benchmarks.floors import rates
 from benchmarks.workloads import WORKLOADS, drawn
 
 STATUS = Path("/proc/self/status")
@@ -26,6 +27,9 @@ STATUS = Path("/proc/self/status")
 def main(name: str, way: str) -> None:
     """Says that it is ready, then answers each line with {"seconds", "processor", "peak", "saved"} or {"failed"}."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if way == "rates":
+        _say(rates())
+        return
     workload = WORKLOADS[name]
     weights, x = drawn(workload)
     if way == "plan":

@@ -21,7 +21,7 @@ def test_the_command_measures_a_workload_and_the_contenders_agree(tmp_path, caps
     assert main(["tiny", "--runs", "2", "--peers", "jax", "--json", str(files[0]), "--markdown", str(files[1])]) == 0
     printed = capsys.readouterr().out
     assert printed == files[1].read_text()
-    assert "| workload (batch) | jax | netjac | predicted |" in printed
+    assert "| workload (batch) | jax | netjac | predicted | floor |" in printed
     found = json.loads(files[0].read_text())["tiny"]
     timings = {timing["way"]: timing for timing in found["timings"]}
     assert list(timings) == ["netjac", "jax jacrev", "jax jacfwd"]
@@ -30,6 +30,8 @@ def test_the_command_measures_a_workload_and_the_contenders_agree(tmp_path, caps
         assert timing["error"] < 1e-6
         assert not timing["failed"]
     assert found["predicted"]["operations"] > 0
+    assert found["predicted"]["bytes"] == 4 * 2 * 3 * 4
+    assert found["rates"]["product"] > found["rates"]["writing"] > 1e6
 
 
 def test_the_ratio_is_to_the_fastest_way_of_all_peers():
@@ -41,8 +43,16 @@ def test_the_ratio_is_to_the_fastest_way_of_all_peers():
     ]
     measured = Measured("tiny", {"seconds": 0.001, "operations": 100, "order": "cut"}, timings)
     row = times([measured], ("jax", "torch")).splitlines()[-1]
-    assert row == "| tiny (2) | 6 ms jacfwd | – | **3 ms** | 1 ms (cut, 1.0e+02 operations) | 2.00× | 3e-07 |"
+    assert row == "| tiny (2) | 6 ms jacfwd | – | **3 ms** | 1 ms (cut, 1.0e+02 operations) | – | 2.00× | 3e-07 |"
     assert "- tiny: torch vmap(jacrev) fails: RuntimeError: no" in absent([measured], ("jax", "torch"))
+
+
+@pytest.mark.parametrize(("size", "says"), [(1000, "1.5 ms (2.0× it)"), (8000, "2 ms (1.5× it)")])
+def test_the_floor_is_the_slower_of_computing_and_writing(size, says):
+    predicted = {"seconds": 0.001, "operations": 3e8, "bytes": size, "order": "cut"}
+    rates = {"product": 2e11, "writing": 4e6}
+    row = times([Measured("tiny", predicted, [Timing("netjac", 1.0, [0.003])], rates=rates)], ()).splitlines()[-1]
+    assert f"| {says} |" in row
 
 
 def test_the_expense_is_set_beside_that_of_the_fastest_peer():
