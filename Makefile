@@ -1,10 +1,10 @@
-# make demo, make test, make check, make bench: each sets up its own .venv first; nothing else to remember.
+# make demo, make test, make check, make bench, make scaling: each sets up its own .venv first; nothing else to remember.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench scaling clean
 
 demo: $(STAMP)
 	$(BIN)/netjac demo -o demo-output
@@ -24,6 +24,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python -m benchmarks
+
+scaling: $(STAMP)
+	$(BIN)/python -m pip install --quiet -e ".[bench]"
+	$(BIN)/python -m benchmarks.scaling
 
 clean:
 	rm -rf $(VENV) demo-output

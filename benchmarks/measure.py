@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.contenders import OURS, taking_part
 from benchmarks.quiet import TOLERATED, await_quiet, observed
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import NAMED
 
 # Seconds that the later calls of one way may take on one workload, all together.
 ENOUGH = 20.0
@@ -110,7 +110,7 @@ def measure(name: str, runs: int, peers: Sequence[str], patience: float = 0.0) -
     await_quiet(until)
     machine = Worker(name, "rates")
     machine.close()
-    workers = {way: Worker(name, way) for way in taking_part(WORKLOADS[name], peers)}
+    workers = {way: Worker(name, way) for way in taking_part(NAMED[name], peers)}
     try:
         await_quiet(until)
         measured = Measured(name, plan.greeting, _first_calls(workers), rates=machine.greeting)

@@ -11,7 +11,7 @@ from statistics import median
 from benchmarks.contenders import WAYS, installed
 from benchmarks.floors import floor
 from benchmarks.measure import Measured, Timing
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import NAMED
 
 PACKAGES = ("netjac", "jax", "torch", "tensorflow-cpu", "tensorflow", "numpy")
 
@@ -43,7 +43,7 @@ def _time_row(one: Measured, peers: Sequence[str]) -> list[str]:
     ratio = f"{best.median / one.ours.median:.2f}×" if best else "–"
     error = f"{max(timing.error for timing in one.peers):.0e}" if best else "–"
     return [
-        f"{one.workload} ({WORKLOADS[one.workload].batch})",
+        f"{one.workload} ({NAMED[one.workload].batch})",
         *(_way(one.best(peer)) for peer in peers),
         f"**{_milliseconds(one.ours.median)}**",
         f"{_milliseconds(one.predicted['seconds'])} ({one.predicted['order']}, {one.predicted['operations']:.1e} operations)",
@@ -88,7 +88,7 @@ def _processor(timing: Timing) -> str:
 def absent(measured: Sequence[Measured], peers: Sequence[str]) -> str:
     lines = [f"- {peer}: left out, not installed" for peer in peers if not installed(peer)]
     for one in measured:
-        ways = [way for way in WORKLOADS[one.workload].left_out if way.partition(" ")[0] in peers]
+        ways = [way for way in NAMED[one.workload].left_out if way.partition(" ")[0] in peers]
         lines += [f"- {one.workload}: {way}, left out, known to be slow or large" for way in ways if _is_here(way)]
         if one.disturbed:
             lines.append(f"- {one.workload}: other processes took part in {one.disturbed} rounds")

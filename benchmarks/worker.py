@@ -3,7 +3,7 @@
 python -m benchmarks.worker WORKLOAD WAY
 
 By hand: each line `{}` on its input is one call; `{"save": true}` keeps the result in a file. The way `plan` says what
-netjac's plan predicts, and runs nothing; `rates` measures the machine.
+netjac's plan predicts, and runs nothing; `rates` measures the machine at a result of this size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.contenders import prepared
 from benchmarks.floors import rates
-from benchmarks.workloads import WORKLOADS, drawn
+from benchmarks.workloads import NAMED, drawn
 
 STATUS = Path("/proc/self/status")
 
@@ -27,15 +27,17 @@ STATUS = Path("/proc/self/status")
 def main(name: str, way: str) -> None:
     """Says that it is ready, then answers each line with {"seconds", "processor", "peak", "saved"} or {"failed"}."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if way == "rates":
-        _say(rates())
-        return
-    workload = WORKLOADS[name]
+    workload = NAMED[name]
     weights, x = drawn(workload)
     if way == "plan":
         from benchmarks.in_jax import predicted
 
         _say(predicted(workload, weights, x))
+        return
+    if way == "rates":
+        from benchmarks.in_jax import predicted
+
+        _say(rates(predicted(workload, weights, x)["bytes"]))
         return
     call = prepared(way, workload, weights, x)
     _say({"ready": way})

@@ -72,6 +72,18 @@ WORKLOADS = {
     )
 }  # fmt: skip
 
+LONG = (*FORWARD, "torch loop of grads")
+GROWING = {
+    "width": {n: Workload(f"width-{n}", (n,), _dense(n, n, n, n, activation="tanh"), 8, LONG) for n in (32, 128, 512, 1024)},
+    "depth": {n: Workload(f"depth-{n}", (256,), _dense(*(256,) * n, activation="tanh"), 8, LONG) for n in (2, 4, 8, 16, 32)},
+    "batch": {n: Workload(f"batch-{n}", (64,), _dense(256, 256, 10, activation="relu"), n, LONG) for n in (16, 256, 4096)},
+    "image": {n: Workload(f"image-{n}", (n, n, 1), IMAGES, 1, LONG) for n in (8, 16, 32, 48)},
+    "sequence": {n: Workload(f"sequence-{n}", (n, 64), (("block", 4),), 1, LONG) for n in (8, 16, 32, 64)},
+}  # fmt: skip
+"""What `benchmarks.scaling` measures, by the size that grows."""
+
+NAMED = WORKLOADS | {w.name: w for sizes in GROWING.values() for w in sizes.values()}
+
 
 class _Drawing:
     """Weights for layer after layer, and the shape of what comes out."""

@@ -83,6 +83,11 @@ def planned(
         return compiled(traced.program, asked)
 
 
+def fits_always(needed: int, options: Options) -> bool:
+    """So little that the machine need not be asked how much it has."""
+    return options.memory is None and needed <= ALWAYS_FITS
+
+
 def run(
     point: Point, plan: Compiled, start: int = 0, arguments: Sequence[jax.Array] | None = None
 ) -> tuple[list[jax.Array], dict[Pair, jax.Array]]:
@@ -109,7 +114,7 @@ def computed(
     """The `of` values and the dense Jacobians, within the memory budget. Raises `TooLargeError`."""
     width = point.traced.program.dtype(request.at(point).of[0]).itemsize
     result = sum(prod(jacobian_shape(point, request, plan, (a.of, a.wrt))) for a in plan.plan.answers) * width
-    if options.memory is None and result + plan.plan.peak <= ALWAYS_FITS:
+    if fits_always(result + plan.plan.peak, options):
         return run(point, plan)
     limit = budget(options.memory)
     if result > limit:

@@ -18,7 +18,7 @@ from netjac.errors import TooLargeError
 from netjac.factors.pattern import Axes, Pattern, labels_of
 from netjac.factors.window import Terms, reach
 from netjac.memory import budget
-from netjac.pieces import Options, Request, planned, run_answers
+from netjac.pieces import Options, Request, fits_always, planned, run_answers
 from netjac.plan.table import memory as in_words
 from netjac.tracing import Point, narrowed
 
@@ -41,8 +41,8 @@ def sparse(point: Point, request: Request, options: Options, sample: int | None)
     stored = sum(pattern.meetings for pattern in patterns)
     if 2 * stored >= prod(shape):
         return None
-    needed, limit = stored * (width + 16) + plan.plan.peak, budget(options.memory)
-    if needed > limit:
+    needed = stored * (width + 16) + plan.plan.peak
+    if not fits_always(needed, options) and needed > (limit := budget(options.memory)):
         raise TooLargeError(
             f"the sparse Jacobian takes {in_words(needed)} with what it is made from, over the memory budget of "
             f"{in_words(limit)}. Ask for `J @ v`, `J.rows(i)`, or give a larger memory="
