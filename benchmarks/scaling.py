@@ -32,13 +32,14 @@ Curve = list[dict[str, float]]
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument(
-        "axis", nargs="*", default=list(GROWING), choices=[*GROWING, []], help="of " + ", ".join(GROWING)
-    )
+    parser.add_argument("axis", nargs="*", help="of " + ", ".join(GROWING) + "; all by default")
     parser.add_argument("--picture", type=Path, default=PICTURE, help=f"where it goes ({PICTURE} by default)")
     parser.add_argument("--runs", type=int, default=RUNS, help="calls of each way after the first")
     args = parser.parse_args(argv)
-    curves = {axis: grown(axis, args.runs) for axis in args.axis}
+    unknown = [axis for axis in args.axis if axis not in GROWING]
+    if unknown:
+        parser.error(f"nothing grows along {unknown[0]!r}; there are {', '.join(GROWING)}")
+    curves = {axis: grown(axis, args.runs) for axis in args.axis or GROWING}
     args.picture.parent.mkdir(parents=True, exist_ok=True)
     drawn(curves).savefig(args.picture, dpi=110)
     args.picture.with_suffix(".json").write_text(json.dumps(curves, indent=1) + "\n", encoding="utf-8")

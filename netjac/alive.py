@@ -1,9 +1,9 @@
 """Leaving out dead units when a plan runs: the forward pass says how many are alive, and a plan for as many is taken.
 
 Sizes have to be known when XLA compiles. So a layer's units are counted in sixteenths, rounded up, and for each
-combination that comes up a plan is made and compiled once, for `MOST_SIZES` of them at most; after that the smallest that
-is large enough is taken, or the plan that leaves nothing out. A network that keeps all its units alive (a leaky relu) is
-found out by its first few inputs, and not asked again.
+combination that comes up a plan is made and compiled once, for `MOST_SIZES` of them at most, the last with room for all that
+came up before; after that the smallest that is large enough is taken, or the plan that leaves nothing out. A network that
+keeps all its units alive (a leaky relu) is found out by its first few inputs, and not asked again.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class Choosing:
     def _fitting(self, counts: Sequence[int]) -> Callable[..., list[jax.Array]] | None:
         """The program for these counts, or the cheapest known one with room for them once there are enough."""
         rooms = tuple((s.head, _room(n, s.units)) for s, n in zip(self._scalings, counts, strict=True))
+        if rooms not in self._known and len(self._known) == MOST_SIZES - 1:
+            rooms = tuple((head, max(sizes)) for (head, *sizes) in _side_by_side([rooms, *self._known]))
         if rooms not in self._known and len(self._known) < MOST_SIZES:
             self._known[rooms] = self._made(rooms)
         wide = [
@@ -122,6 +124,11 @@ def choosing(
 def worth(plan: Plan, plain: Plan) -> bool:
     """Whether a plan in two stages is predicted to be well ahead of the plain one, within its memory."""
     return plan.seconds + TWO_STAGES < WORTH * plain.seconds and plan.peak <= plain.peak
+
+
+def _side_by_side(several: Sequence[Rooms]) -> list[tuple[int, ...]]:
+    """Each head with its sizes in all of them."""
+    return [(heads[0][0], *(size for _, size in heads)) for heads in zip(*several, strict=True)]
 
 
 def _room(count: int, units: int) -> int:

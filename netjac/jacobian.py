@@ -166,7 +166,7 @@ class OneOf:
 class Last:
     """A question for one Jacobian at one plain array, ready to be put again at the next; `place` is all it was put with."""
 
-    place: Hashable
+    place: tuple[Any, ...]
     signature: Hashable
     asked: Asked
 

@@ -11,11 +11,12 @@ from benchmarks import scaling
 from benchmarks.workloads import GROWING, NAMED, WORKLOADS
 
 
-def test_the_command_draws_a_picture_and_writes_its_numbers(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("named", [["width"], []])
+def test_the_command_draws_a_picture_and_writes_its_numbers(named, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(scaling, "GROWING", {"width": {3: WORKLOADS["tiny"], 4: WORKLOADS["tiny"]}})
     monkeypatch.setattr(scaling, "PEERS", ("jax",))
     picture = tmp_path / "new" / "growth.png"
-    assert scaling.main(["width", "--picture", str(picture), "--runs", "1"]) == 0
+    assert scaling.main([*named, "--picture", str(picture), "--runs", "1"]) == 0
     assert matplotlib.image.imread(picture).shape[0] > 300
     curves = json.loads(picture.with_suffix(".json").read_text())["width"]
     assert list(curves) == ["netjac", "jax"]
