@@ -28,6 +28,7 @@ from netjac.tracing import Point, narrowed
 
 Pair = tuple[int, int]
 ALWAYS_FITS = 64 * 2**20
+FIRST = np.int32(0)
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,14 @@ def run_answers(
     point: Point, plan: Compiled, start: int = 0, arguments: Sequence[jax.Array] | None = None
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     constants = list(point.traced.program.constants.values())
+    first = np.int32(start) if start else FIRST
     with precise(point.wide):
         inputs = arguments or point.arguments()
         if plan.choosing is not None and not any(isinstance(x, jax.core.Tracer) for x in (*inputs, *constants)):
-            found = plan.choosing.run(inputs, constants, np.int32(start))
+            found = plan.choosing.run(inputs, constants, first)
             if found is not None:
                 return found
-        return plan.run(inputs, constants, np.int32(start))
+        return plan.run(inputs, constants, first)
 
 
 def computed(
