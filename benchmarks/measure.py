@@ -24,6 +24,12 @@ from benchmarks.workloads import NAMED
 # Seconds that the later calls of one way may take on one workload, all together.
 ENOUGH = 20.0
 
+# Seconds after which the threads of a framework that was called have stopped waiting for more work.
+PAUSE = 0.3
+
+# Seconds for which a way is called before the call that counts; at least once.
+WARMING = 0.15
+
 
 @dataclass
 class Timing:
@@ -123,17 +129,17 @@ def measure(name: str, runs: int, peers: Sequence[str], patience: float = 0.0) -
 
 
 def _add_round(measured: Measured, workers: dict[str, Worker], until: float, number: int) -> None:
-    """Each way in turn, from another one on every time: twice, and the second call counts, as in a user's loop.
+    """Each way in turn, in another order every time; after a pause it is called for a while, and the last call counts.
 
-    Who comes first after a wait finds cold caches, and who comes after a framework finds its threads still awake.
+    Who comes after a framework finds its threads still awake, so there is a pause before every way, and no way has always the
+    same one before it. Who comes after a pause finds cold caches and slow clocks, so the call that counts is one of a loop.
     """
     going = [t for t in measured.timings if not t.failed and sum(t.seconds) < ENOUGH]
-    place = number % len(going)
-    going = [*going[place:], *going[:place]]
+    going = [going[place] for place in np.random.default_rng(number).permutation(len(going))]
     own = [worker.process.pid for worker in workers.values()]
     while True:
         await_quiet(until)
-        answers, others = observed(lambda: [_second_call(workers[t.way]) for t in going], own)
+        answers, others = observed(lambda: [_warm_call(workers[t.way]) for t in going], own)
         if others <= TOLERATED or time.monotonic() >= until:
             break
     measured.disturbed += others > TOLERATED
@@ -142,8 +148,12 @@ def _add_round(measured: Measured, workers: dict[str, Worker], until: float, num
         timing.processor.append(answer["processor"])
 
 
-def _second_call(worker: Worker) -> dict[str, Any]:
+def _warm_call(worker: Worker) -> dict[str, Any]:
+    time.sleep(PAUSE)
+    start = time.monotonic()
     worker.call()
+    while time.monotonic() - start < WARMING:
+        worker.call()
     return worker.call()
 
 
