@@ -31,11 +31,9 @@ def torch_jacobian_function(
     """
     try:
         from netjac.networks.torch import TorchNetwork
-        from netjac.networks.torch_autograd import Operation, differentiable
+        from netjac.networks.torch_autograd import Operation, beside, differentiable, recorded
     except ImportError:
         raise MissingExtraError.of("torch", "torch", "torch_jacobian_function") from None
-    import torch
-
     network = network_of(module)
     if not isinstance(network, TorchNetwork):
         raise ShapeError(
@@ -47,11 +45,9 @@ def torch_jacobian_function(
         asked = ask_one(network, inputs, wrt, of, Options(engine, precision))
         point = asked.point
         known = {**network.named_parameters(), **network.buffers(), **dict(zip(point.names, point.given, strict=True))}
-        tensors = [known.get(name) for name in (*point.traced.parameters, *point.names)]
-        tensors = [tensor if isinstance(tensor, torch.Tensor) else None for tensor in tensors]
-        if not torch.is_grad_enabled() or not any(t is not None and t.requires_grad for t in tensors):
-            made = asked.jacobian((0, 0)).to_torch()
-            return next((made.to(t.device) for t in inputs if isinstance(t, torch.Tensor)), made)
+        tensors = recorded([known.get(name) for name in (*point.traced.parameters, *point.names)])
+        if not tensors:
+            return beside(asked.jacobian((0, 0)).to_torch(), inputs)
         run = _array_of(asked.compiled, asked.shape((0, 0)))
         constants = tuple(point.traced.program.constants.values())
         return differentiable(Operation(run, point.arguments(), constants, point.wide), tensors)

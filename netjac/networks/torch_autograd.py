@@ -27,6 +27,18 @@ class Operation:
     wide: bool
 
 
+def recorded(values: Sequence[Any]) -> list[torch.Tensor | None]:
+    """The tensors among the values, None for all else; an empty list where torch would record nothing of them."""
+    tensors = [value if isinstance(value, torch.Tensor) else None for value in values]
+    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return tensors if wanted else []
+
+
+def beside(result: torch.Tensor, inputs: Sequence[Any]) -> torch.Tensor:
+    """The result on the device of the first tensor among the inputs."""
+    return next((result.to(t.device) for t in inputs if isinstance(t, torch.Tensor)), result)
+
+
 def differentiable(operation: Operation, tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
     """The operation's result as a tensor that backpropagates to `tensors`, one for each argument (None: fixed)."""
     return _Differentiable.apply(operation, *tensors)

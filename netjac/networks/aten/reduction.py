@@ -126,12 +126,19 @@ def logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
     return jax.nn.logsumexp(x, axes_of(dim, x.ndim), keepdims=keepdim)
 
 
-@op("linalg_norm")
+@op("linalg_norm", "linalg_norm.ord_str")
 def vector_or_matrix_norm(x: Any, order: Any = None, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     over = x.ndim if dim is None else len(listed(dim, 1))
     if order is None or over == 1:
         return norm(x, order, dim, keepdim, dtype)
-    raise NotImplementedError(f"the matrix norm {order!r}")
+    return matrix_norm(x, order, tuple(range(x.ndim)) if dim is None else dim, keepdim, dtype)
+
+
+@op("linalg_matrix_norm", "linalg_matrix_norm.str_ord")
+def matrix_norm(x: Any, order: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, dtype: Any = None) -> Any:
+    if order == "fro":
+        return norm(x, 2, dim, keepdim, dtype)
+    return jnp.linalg.norm(_typed(x, dtype), order, tuple(dim), keepdim)
 
 
 def _root(power: Any) -> Any:
