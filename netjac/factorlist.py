@@ -10,9 +10,10 @@ import numpy as np
 from netjac.execute import Primal, accumulate
 from netjac.factors.refine import densify
 from netjac.pieces import setting_of
+from netjac.plan.account import Stored, Term, Through
 from netjac.plan.eliminate import Edges, Linearised, Question
 from netjac.plan.plan import written
-from netjac.plan.terms import Stored, Term, Through, Writer
+from netjac.plan.terms import Writer
 from netjac.precision import precise
 from netjac.structure import step_names
 from netjac.tracing import Point

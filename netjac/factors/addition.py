@@ -49,9 +49,9 @@ def add(left: Pattern, right: Pattern) -> Addition | None:
         refined = common_atoms(own, other)
         if refined is None:
             return None
-        for cut, labels, sizes in ((cuts[0], ours, own), (cuts[1], theirs, other)):
+        for cut, labels, sizes, placed in ((cuts[0], ours, own, left.placed), (cuts[1], theirs, other, right.placed)):
             for label, pieces in zip(labels, parts(sizes, refined), strict=True):
-                if cut.setdefault(label, pieces) != pieces:
+                if cut.setdefault(label, pieces) != pieces or (label in placed and len(pieces) > 1):
                     return None
     a, b = split(left, cuts[0])[0], split(right, cuts[1])[0]
     names = _matching(a.pattern, b.pattern)

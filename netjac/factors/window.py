@@ -44,6 +44,25 @@ def opened(pattern: Pattern, labels: Sequence[int]) -> Pattern:
     return replace(pattern, inn=inn, windows=tuple(w for w in pattern.windows if w.label not in labels))
 
 
+def shifted(pattern: Pattern, placing: Window, reading: Window) -> tuple[Window, Pattern] | None:
+    """A factor that only moves one label of its in side to an axis of its out side, by the window `placing`, with that axis
+    written as the label itself, and the window `reading` of the axis as one of that label. None where it does more than that.
+
+    Of v[p] = w[p − 1] read at p = 2q + k are w's entries at 2q + k − 1: a padding before a convolution is the convolution's.
+    """
+    low, high = reach(placing.terms, pattern.sizes, placing.offset)
+    if not _moves(placing) or low < 0 or high >= pattern.sizes[placing.label]:
+        return None
+    label, stride = placing.terms[0]
+    elsewhere = {n for w in pattern.windows if w is not placing for n in (w.label, *dict(w.terms))}
+    if label not in pattern.in_labels or label in pattern.out_labels | elsewhere:
+        return None
+    out = tuple(tuple(label if n == placing.label else n for n in axis) for axis in pattern.out)
+    terms = tuple((n, stride * step) for n, step in reading.terms)
+    moved = Window(reading.label, terms, stride * (reading.offset - placing.offset), False)
+    return moved, replace(pattern, out=out, windows=tuple(w for w in pattern.windows if w is not placing))
+
+
 @dataclass(frozen=True)
 class Read:
     """A factor at the positions that another one's windows reach: label `old` of its out side becomes `terms`.
@@ -84,6 +103,8 @@ def _taken(data: jax.Array, axis: int, terms: Terms, offset: int, sizes: Sequenc
     before, after = max(0, -low), max(0, high + 1 - data.shape[axis])
     padding = [(before, after, 0) if place == axis else (0, 0, 0) for place in range(data.ndim)]
     padded = lax.pad(data, jnp.zeros((), data.dtype), padding) if before or after else data
+    if not terms:
+        return lax.index_in_dim(padded, offset + before, axis, keepdims=False)
     longest = max(range(len(terms)), key=lambda i: sizes[terms[i][0]])
     label, stride = terms[longest]
     others = [term for place, term in enumerate(terms) if place != longest]
@@ -168,9 +189,11 @@ def banded(pattern: Pattern, place: int, along: Sequence[int]) -> Banded:
 
 
 def bandable(window: Window, pattern: Pattern, along: Collection[int]) -> bool:
-    """Whether a window has hidden taps beside terms in `along`."""
+    """Whether a window has hidden taps, all its own, beside terms in `along`."""
     names = {n for n, _ in window.terms}
-    return bool(names & pattern.hidden and names & set(along))
+    taps = names & pattern.hidden
+    shared = any(taps & {n for n, _ in w.terms} for w in pattern.windows if w is not window)
+    return bool(taps and names & set(along)) and not shared
 
 
 def _lattice(terms: Terms, sizes: Sequence[int]) -> tuple[int, int, int]:
@@ -242,22 +265,26 @@ class Joined:
         labels = [n for n, _ in self.terms]
         array = jnp.ones((), dtype) if data is None else data
         kept = [n for n in self.source.data if n not in labels]
+        assert set(kept) <= set(self.pattern.data)
+        axis, size = self.pattern.data.index(self.label), self.pattern.sizes[self.label]
+        if not labels:
+            order = tuple(n for n in self.pattern.data if n != self.label)
+            alone = jnp.expand_dims(spread(array, self.source.data, order, self.source.sizes), axis)
+            return _interleaved([(alone, self.offset)], axis, 1, size)
         longest = max(self.terms, key=lambda term: self.source.sizes[term[0]])
         others = [term for term in self.terms if term != longest]
         order = (*(n for n, _ in others), *(n if n != self.label else longest[0] for n in self.pattern.data))
         full = spread(array, self.source.data, order, self.source.sizes)
-        assert set(kept) <= set(self.pattern.data)
-        axis, size = self.pattern.data.index(self.label), self.pattern.sizes[self.label]
-        shifted = []
+        moved = []
         for steps in product(*(range(self.source.sizes[n]) for n, _ in others)):
             shift = self.offset + sum(step * stride for step, (_, stride) in zip(steps, others, strict=True))
             if longest[1] < 0:
                 shift += longest[1] * (self.source.sizes[longest[0]] - 1)
-            shifted.append((lax.rev(full[steps], (axis,)) if longest[1] < 0 else full[steps], shift))
-        return _interleaved(shifted, axis, abs(longest[1]), size)
+            moved.append((lax.rev(full[steps], (axis,)) if longest[1] < 0 else full[steps], shift))
+        return _interleaved(moved, axis, abs(longest[1]), size)
 
 
-def _interleaved(shifted: Sequence[tuple[jax.Array, int]], axis: int, stride: int, size: int) -> jax.Array:
+def _interleaved(moved: Sequence[tuple[jax.Array, int]], axis: int, stride: int, size: int) -> jax.Array:
     """Σ of arrays whose entry i of the axis goes to stride · i + shift of an axis of `size`.
 
     By residue: shifts that are equal modulo the stride are summed densely, and the sums are dealt out in turn. Padding each
@@ -266,8 +293,8 @@ def _interleaved(shifted: Sequence[tuple[jax.Array, int]], axis: int, stride: in
     length = -(-size // stride)
     sums = []
     for residue in range(stride):
-        own = [(array, (shift - residue) // stride) for array, shift in shifted if (shift - residue) % stride == 0]
-        total = jnp.zeros_like(_moved(shifted[0][0], axis, 0, length))
+        own = [(array, (shift - residue) // stride) for array, shift in moved if (shift - residue) % stride == 0]
+        total = jnp.zeros_like(_moved(moved[0][0], axis, 0, length))
         for place, (array, step) in enumerate(own):
             piece = _moved(array, axis, step, length)
             total = total + piece if place else piece
@@ -296,6 +323,10 @@ def joined(pattern: Pattern, place: int) -> Joined:
     before = len([n for n in pattern.data[:at] if n not in names])
     others = [w for w in pattern.windows if w is not old]
     if len(hidden) == len(old.terms):
+        if _moves(old):
+            ((name, stride),) = old.terms
+            back, offset = ((old.label, stride),), -stride * old.offset
+            others = [_substituted(w, name, back, offset, True, pattern.sizes) for w in others]
         data = (*rest[:before], old.label, *rest[before:])
         result = replace(pattern, data=data, windows=tuple(others))
         return Joined(pattern, hidden, old.offset, old.label, result)
@@ -307,6 +338,20 @@ def joined(pattern: Pattern, place: int) -> Joined:
     result = Pattern(pattern.out, pattern.inn, data, (*pattern.sizes, length), windows)
     divided = tuple((n, stride // step) for n, stride in hidden)
     return Joined(pattern, divided, -low // step, q, result)
+
+
+def _moves(window: Window) -> bool:
+    """Whether a window only moves one label, so that its label's index gives the other's."""
+    return len(window.terms) == 1 and abs(window.terms[0][1]) == 1
+
+
+def entangled(pattern: Pattern, place: int) -> int | None:
+    """The place of a window that has to be placed before the hidden terms of the one at `place` are summed: one that shares
+    a hidden term with it, unless it can be written by the new label."""
+    own = pattern.windows[place]
+    names = {n for n, _ in own.terms} & pattern.hidden
+    others = (i for i, w in enumerate(pattern.windows) if w is not own and names & {n for n, _ in w.terms})
+    return None if _moves(own) else next(others, None)
 
 
 def unsettled(pattern: Pattern) -> int | None:

@@ -14,9 +14,9 @@ import jax
 from netjac.factors.pattern import Axes, Pattern
 from netjac.factors.selection import alive
 from netjac.graph.program import Equation
+from netjac.plan.account import Stored, Term
 from netjac.plan.eliminate import Edges
 from netjac.plan.steps import LocalFactor
-from netjac.plan.terms import Stored, Term
 from netjac.rules.loops import bodies
 
 CHOOSING = frozenset({"max", "min", "select_n", "clamp"})

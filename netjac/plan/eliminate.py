@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from netjac.errors import NotDifferentiableError
 from netjac.factors.pattern import Pattern, dense, identity
 from netjac.graph.program import Program
-from netjac.plan.terms import Stored, Term, Through, Writer
+from netjac.plan import windows
+from netjac.plan.account import Stored, Term, Through
+from netjac.plan.terms import Writer
 from netjac.rules import linearise
 from netjac.rules.local import Explicit, Local, Opaque
 
@@ -218,6 +220,6 @@ class Edges:
                     continue
                 self.writer.at = "answer"
                 stored = [self.writer.stored(term) for term in terms]
-                whole = stored if self.question.local else [self.writer.plain(self.writer.combined(stored))]
+                whole = stored if self.question.local else [windows.plain(self.writer, self.writer.combined(stored))]
                 found += [(i, j, term) for term in whole]
         return found

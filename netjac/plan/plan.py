@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netjac.factors.pattern import Pattern
+from netjac.plan.account import Account
 from netjac.plan.eliminate import Edges
 from netjac.plan.steps import Step
-from netjac.plan.terms import Writer
 
 FREE = frozenset({"relabel", "seed"})
 
@@ -116,12 +116,12 @@ class Plan:
         return html(self)
 
 
-def written(order: str, edges: Edges, writer: Writer) -> Plan:
+def written(order: str, edges: Edges, writer: Account) -> Plan:
     """The plan of what the writer wrote, with its answers and its account."""
     return accounted(order, writer, [Answer(i, j, term.register, term.pattern) for i, j, term in edges.answers()])
 
 
-def accounted(order: str, writer: Writer, answers: Sequence[Answer]) -> Plan:
+def accounted(order: str, writer: Account, answers: Sequence[Answer]) -> Plan:
     """The steps that lead to these answers, with their account."""
     steps = _live(writer.steps, [answer.register for answer in answers])
     return Plan(
@@ -146,7 +146,7 @@ def _live(steps: Sequence[Step], wanted: Sequence[int]) -> tuple[Step, ...]:
     return tuple(kept[::-1])
 
 
-def _peak(steps: Sequence[Step], answers: Sequence[int], writer: Writer) -> int:
+def _peak(steps: Sequence[Step], answers: Sequence[int], writer: Account) -> int:
     """The most bytes that factors take at once when each is dropped after its last use."""
     last = {register: len(steps) for register in answers}
     for place in range(len(steps) - 1, -1, -1):

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netjac.errors import NotDifferentiableError
+from netjac.plan.account import Stored, Term, Through
 from netjac.plan.alive import cut_down
 from netjac.plan.chain import Bracket, Link, best_bracket
 from netjac.plan.cost import RATES, Rates, sweep_operations, vector_operations
 from netjac.plan.eliminate import Edges, Linearised, Question
 from netjac.plan.plan import Alternative, Plan, written
-from netjac.plan.terms import Stored, Term, Through, Writer
+from netjac.plan.terms import Writer
 
 MOST_CUTS = 40
 LOPSIDED = 64

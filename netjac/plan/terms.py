@@ -1,13 +1,12 @@
 """Writing the steps of a plan: factors that exist only as patterns are multiplied, added and swept, and paid for.
 
-A `Stored` term is a factor whose numbers some register will hold; a `Through` term is an opaque equation. The `Writer`
-knows how any two of them make one stored term, and keeps the account.
+The `Writer` knows how any two terms make one stored term.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -16,82 +15,23 @@ import jax.numpy as jnp
 from netjac.errors import NotDifferentiableError
 from netjac.factors.addition import add
 from netjac.factors.pattern import Axes, Pattern, identity, labels_of, renumbered
-from netjac.factors.product import Product, matched, multiply, straddling
+from netjac.factors.product import multiply, straddling
 from netjac.factors.refine import common_atoms, untie, whole
 from netjac.factors.selection import alive, pick
-from netjac.factors.window import bandable, banded, joined, opened, placed, read, unsettled
-from netjac.graph.program import Program
-from netjac.plan.cost import Rates, nbytes, seconds, sweep_operations, sweep_seconds
-from netjac.plan.steps import Action, LocalFactor, Seed, Step, Sweep
-from netjac.rules.local import Explicit, Opaque
+from netjac.factors.window import bandable
+from netjac.plan import windows
+from netjac.plan.account import Account, Stored, Term, Through
+from netjac.plan.cost import sweep_operations
+from netjac.plan.steps import Sweep
 from netjac.rules.loops import steps_first
 
 PICKING = 4
 """Elementwise operations that picking one entry takes as long as (measured: 0.25 ms for 576 × 576 out of 1024 × 1024)."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    register: int
-    pattern: Pattern
-
-
-@dataclass(frozen=True)
-class Through:
-    equation: int
-    operand: int
-    result: int
-    local: Opaque
-
-
-Term = Stored | Through
-
-
 @dataclass
-class Writer:
-    """Collects steps; `width` is the bytes of one number."""
-
-    program: Program
-    width: int
-    rates: Rates
-    steps: list[Step] = field(default_factory=list)
-    registers: int = 0
-    at: str = ""
-
-    def emit(self, form: str, reads: tuple[Stored, ...], pattern: Pattern, action: Action, operations: int) -> Stored:
-        stored = Stored(self.registers, pattern)
-        self._append(form, reads, (stored,), action, operations)
-        return stored
-
-    def _append(
-        self, form: str, reads: tuple[Stored, ...], writes: tuple[Stored, ...], action: Action, operations: int
-    ) -> None:
-        free = form == "relabel" or (isinstance(action, Seed) and not action.pattern.data)
-        moved = 0 if free else sum(nbytes(term.pattern, self.width) for term in (*reads, *writes))
-        if isinstance(action, Sweep):
-            eqn = self.program.equations[action.equation]
-            cost = sweep_seconds(self.program, eqn, action.direction, operations, moved, self.rates)
-        else:
-            cost = 0.0 if free else seconds(form, operations, moved, self.rates)
-            if isinstance(action, Product):
-                cost += 2 * action.turned * self.width / self.rates.bandwidth
-        self.registers += len(writes)
-        self.steps.append(
-            Step(
-                form, self.at, tuple(term.register for term in reads), tuple(term.register for term in writes),
-                writes[0].pattern, operations, moved, cost, action,
-            )
-        )  # fmt: skip
-
-    def local(self, equation: int, operand: int, result: int, local: Explicit) -> Stored:
-        eqn = self.program.equations[equation]
-        linear = local.numbers is None or eqn.name in ("dot_general", "mul", "neg", "sub", "select_n")
-        operations = 0 if linear else local.pattern.entries
-        form = "relabel" if local.numbers is None else "factor"
-        return self.emit(form, (), local.pattern, LocalFactor(equation, operand, result), operations)
-
-    def seed(self, pattern: Pattern, count: int = 0, side: str = "") -> Stored:
-        return self.emit("seed", (), pattern, Seed(pattern, count, side), 0)
+class Writer(Account):
+    """Knows how any two terms make one stored term."""
 
     def multiply(self, left: Term, right: Term, last: str) -> Stored:
         """left · right as one stored term, by the cheaper way where there are two."""
@@ -108,13 +48,13 @@ class Writer:
             own = self.written(through)
             return self.multiply(own if left is through else left, own if right is through else right, last)
 
-        return self._cheaper(lambda: self._by_sweep(left, right, last), written)
+        return self.cheaper(lambda: self._by_sweep(left, right, last), written)
 
     def alive(self, scaling: Stored, label: int, room: int) -> tuple[Stored, Stored]:
         """The indices at which a scaling is not zero, and its numbers there."""
         plan = alive(scaling.pattern, label, room)
         index, numbers = Stored(self.registers, plan.pattern), Stored(self.registers + 1, plan.pattern)
-        self._append("alive", (scaling,), (index, numbers), plan, 4 * scaling.pattern.entries)
+        self.append("alive", (scaling,), (index, numbers), plan, 4 * scaling.pattern.entries)
         return index, numbers
 
     def picked(self, term: Stored, side: str, axis: int, index: Stored, room: int) -> Stored:
@@ -135,91 +75,28 @@ class Writer:
             return self.push(right, left)
         return self.multiply(self._materialised(left, "pull"), right, last)
 
-    def _cheaper(self, *ways: Callable[[], Stored]) -> Stored:
-        """By the way that is predicted to take least."""
-        return min(ways, key=self.priced)()
-
-    def priced(self, way: Callable[[], object]) -> float:
-        """The seconds of the steps that a way would write; none of them is kept."""
-        start, registers = len(self.steps), self.registers
-        way()
-        cost = sum(step.seconds for step in self.steps[start:])
-        del self.steps[start:]
-        self.registers = registers
-        return cost
-
     def _product(self, left: Stored, right: Stored, last: str) -> Stored:
-        left, right = self._facing(left, right)
+        left, right = windows.facing(self, left, right)
         for axis in straddling(left.pattern, right.pattern):
             left, right = self._whole(left, "inn", axis), self._whole(right, "out", axis)
-        cut, along = self._cut(left, right)
+        cut, along = windows.cut(self, left, right)
         bands = len([w for w in cut.pattern.windows if bandable(w, cut.pattern, along)])
         ways = [
             partial(self._multiplied, left, cut if count else right, along, count, last) for count in range(bands + 1)
         ]
-        return self._cheaper(*ways) if bands else ways[0]()
+        return self.cheaper(*ways) if bands else ways[0]()
 
     def _multiplied(self, left: Stored, right: Stored, along: Collection[int], bands: int, last: str) -> Stored:
         """The product, `bands` of right's windows first joined with what it will sum over."""
         for _ in range(bands):
-            right = self._banded(right, along)
+            right = windows.band(self, right, along)
         plan = multiply(left.pattern, right.pattern, last)
-        return self._settled(self.emit(plan.form, (left, right), plan.pattern, plan, plan.operations))
-
-    def _cut(self, left: Stored, right: Stored) -> tuple[Stored, Collection[int]]:
-        """Right in the atoms that it has in common with left where it has windows, and its labels that are summed over."""
-        if not right.pattern.windows:
-            return right, ()
-        ours, cut, pairs = matched(left.pattern, right.pattern)
-        along = {theirs for own, theirs in pairs if own not in ours.pattern.out_labels}
-        if cut.pattern == right.pattern or not any(bandable(w, cut.pattern, along) for w in cut.pattern.windows):
-            return right, along
-        return self.emit("relabel", (right,), cut.pattern, cut, 0), along
-
-    def _banded(self, right: Stored, along: Collection[int]) -> Stored:
-        place = next(i for i, w in enumerate(right.pattern.windows) if bandable(w, right.pattern, along))
-        plan = banded(right.pattern, place, [n for n, _ in right.pattern.windows[place].terms if n in along])
-        return self.emit("band", (right,), plan.pattern, plan, plan.pattern.entries)
-
-    def _facing(self, left: Stored, right: Stored) -> tuple[Stored, Stored]:
-        """Left without windows where the two meet: right is read through them instead, or they are placed."""
-        facing = []
-        for axis, labels in enumerate(left.pattern.inn):
-            old = right.pattern.out[axis]
-            for place, w in enumerate(left.pattern.windows):
-                if w.label not in labels:
-                    continue
-                if len(labels) > 1 or len(old) > 1:
-                    return self._facing(self._placed(left, place), right)
-                facing.append(w.label)
-                sizes = [left.pattern.sizes[n] for n, _ in w.terms]
-                plan = read(right.pattern, old[0], sizes, [stride for _, stride in w.terms], w.offset, w.clean)
-                form = "relabel" if plan.free else "read"
-                right = self.emit(form, (right,), plan.pattern, plan, 0)
-        return Stored(left.register, opened(left.pattern, facing)), right
-
-    def _settled(self, term: Stored) -> Stored:
-        """Each window with at most one hidden term, and none that nothing else names."""
-        while (place := unsettled(term.pattern)) is not None:
-            plan = joined(term.pattern, place)
-            operations = plan.pattern.entries * plan.copies
-            term = self.emit("join", (term,), renumbered(plan.pattern), plan, operations)
-        return term
-
-    def _placed(self, term: Stored, place: int) -> Stored:
-        plan = placed(term.pattern, place)
-        return self.emit("place", (term,), renumbered(plan.pattern), plan, plan.pattern.entries)
-
-    def plain(self, term: Stored) -> Stored:
-        """The term without windows: every number at its place."""
-        while term.pattern.windows:
-            term = self._placed(term, 0)
-        return term
+        return windows.settled(self, self.emit(plan.form, (left, right), plan.pattern, plan, plan.operations))
 
     def written(self, term: Through) -> Stored:
         """An opaque local Jacobian as the pattern that its rule knows."""
         assert term.local.written is not None
-        return self._settled(self.local(term.equation, term.operand, term.result, term.local.written))
+        return windows.settled(self, self.local(term.equation, term.operand, term.result, term.local.written))
 
     def _one_stored(self, left: Through, right: Through) -> tuple[Term, Term]:
         """Of two opaque equations in a row, the cheaper one written out."""
@@ -260,7 +137,7 @@ class Writer:
 
     def pull(self, left: Stored, equation: int, result: int, terms: dict[int, Through]) -> dict[int, Stored]:
         """∂u/∂(each operand) from ∂u/∂result, in one sweep for operands that keep the same ties."""
-        left = self.plain(left)
+        left = windows.plain(self, left)
         found: dict[int, Stored] = {}
         groups: dict[tuple[int, ...], list[int]] = {}
         for place, term in terms.items():
@@ -276,7 +153,7 @@ class Writer:
 
     def push(self, right: Stored, term: Through) -> Stored:
         """∂result/∂w from ∂operand/∂w."""
-        right = self.plain(right)
+        right = windows.plain(self, right)
         kept = {inn for inn, _ in term.local.ties}
         loose = {n for a, axis in enumerate(right.pattern.out) if a not in kept for n in axis} & right.pattern.tied
         flipped = self._untied(right, tuple(sorted(loose)))
@@ -297,7 +174,7 @@ class Writer:
         operations = vectors * sweep_operations(self.program, eqn)
         action = Sweep(direction, equation, near, far, pattern, basis, tuple(plans))
         writes = tuple(Stored(self.registers + i, plan) for i, plan in enumerate(plans))
-        self._append(f"{direction} {eqn.name}", (block,), writes, action, operations)
+        self.append(f"{direction} {eqn.name}", (block,), writes, action, operations)
         found.update(zip(far, writes, strict=True))
 
     def _swept(self, block: Pattern, term: Through, direction: str) -> Pattern:
@@ -332,7 +209,7 @@ class Writer:
 
     def _whole(self, term: Stored, side: str, axis: int) -> Stored:
         """The axis as one atom, its ties written out."""
-        term = self.plain(term)
+        term = windows.plain(self, term)
         labels = getattr(term.pattern, side)[axis]
         term = self._untied(term, tuple(n for n in labels if n in term.pattern.tied))
         if len(getattr(term.pattern, side)[axis]) < 2:
@@ -355,7 +232,7 @@ class Writer:
             term = other
             found = self.add(total, term)
             if found is None and (total.pattern.windows or term.pattern.windows):
-                total, term = self.plain(total), self.plain(term)
+                total, term = windows.plain(self, total), windows.plain(self, term)
                 found = self.add(total, term)
             if found is None:
                 a, b = self._only_common_ties(total, term)

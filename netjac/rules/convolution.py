@@ -103,12 +103,15 @@ def _by_residue(program: Program, eqn: Equation) -> Pull | None:
 
 
 def _stencil(program: Program, eqn: Equation) -> Explicit | None:
-    """∂z[b, p, g·c]/∂v[b, s·p + d·k − f, g·i] = W[k, i, g·c]; None where the input is dilated."""
+    """∂z[b, p, g·c]/∂v[b, s·p + d·k − f, g·i] = W[k, i, g·c]; where the input is dilated by a, p is a·q − d·k + f at q.
+
+    None where it is dilated along an axis that has strides too.
+    """
     p = eqn.parameters
     numbers, groups = p["dimension_numbers"], p["feature_group_count"]
     old, kernel, new = (program.shape(n) for n in (*eqn.operands, *eqn.results))
     extents = [old[axis] for axis in numbers.lhs_spec[2:]]
-    if any(n != 1 for n in p["lhs_dilation"]) or 1 in extents or 0 in (*old, *kernel, *new):
+    if 1 in extents or 0 in (*old, *kernel, *new):
         return None
     channels, fan = kernel[numbers.rhs_spec[0]], kernel[numbers.rhs_spec[1]]
     names = Names()
@@ -119,6 +122,14 @@ def _stencil(program: Program, eqn: Equation) -> Explicit | None:
     ends, windows = [], []
     for axis, extent in enumerate(extents):
         offset, stride, dilation = -p["padding"][axis][0], p["window_strides"][axis], p["rhs_dilation"][axis]
+        spread = p["lhs_dilation"][axis]
+        if spread != 1:
+            if stride != 1 or not places[axis]:
+                return None
+            ends.append(names.new(extent))
+            terms = (*((n, spread) for n in ends[-1]), *((n, -dilation) for n in taps[axis]))
+            windows.append(window(places[axis][0], terms, -offset, names.sizes))
+            continue
         if (
             not taps[axis]
             and (stride, offset, len(places[axis])) == (1, 0, 1)

@@ -89,7 +89,7 @@ def backwards(program: Program, eqn: Equation, _operand: int, _result: int) -> L
 
 
 def _read(program: Program, eqn: Equation, strides: Sequence[int], starts: Sequence[int]) -> Local | None:
-    """Entry p of each axis is the operand's at stride · p + start; one entry of a longer axis is left to a sweep."""
+    """Entry p of each axis is the operand's at stride · p + start."""
     names = Names()
     out, inn, windows = [], [], []
     for axis, (old, new) in enumerate(zip(program.shape(eqn.operands[0]), program.shape(eqn.results[0]), strict=True)):
@@ -98,11 +98,47 @@ def _read(program: Program, eqn: Equation, strides: Sequence[int], starts: Seque
         if old == new and (strides[axis] == 1 or not place):
             inn.append(place)
             continue
-        if not place or new == 0:
+        if new == 0:
             return NotImplemented
         label = names.new(old)
-        windows.append(window(label[0], ((place[0], strides[axis]),), starts[axis], names.sizes))
+        windows.append(window(label[0], tuple((n, strides[axis]) for n in place), starts[axis], names.sizes))
         inn.append(label)
+    pattern = Pattern(tuple(out), tuple(inn), (), tuple(names.sizes), tuple(windows))
+    return Explicit(pattern, None, eqn.name)
+
+
+@rule("concatenate")
+def joined(program: Program, eqn: Equation, operand: int, _result: int) -> Local | None:
+    along, shapes = eqn.parameters["dimension"], [program.shape(n) for n in eqn.operands]
+    before = sum(shape[along] for shape in shapes[:operand])
+    return _put(program, eqn, [((1, before) if axis == along else (1, 0)) for axis in range(len(shapes[0]))], operand)
+
+
+@rule("pad")
+def padded(program: Program, eqn: Equation, operand: int, result: int) -> Local | None:
+    if operand:
+        return NotImplemented
+    return _put(program, eqn, [(between + 1, low) for low, _, between in eqn.parameters["padding_config"]], operand)
+
+
+def _put(program: Program, eqn: Equation, places: Sequence[tuple[int, int]], operand: int) -> Local | None:
+    """Entry q of each axis of the operand goes to (stride, start): stride · q + start; the result has nothing else of it."""
+    names = Names()
+    out, inn, windows = [], [], []
+    shapes = program.shape(eqn.operands[operand]), program.shape(eqn.results[0])
+    for old, new, (stride, start) in zip(*shapes, places, strict=True):
+        if 0 in (old, new):
+            return NotImplemented
+        own = names.new(old)
+        inn.append(own)
+        if old == new and start == 0 and (stride == 1 or not own):
+            out.append(own)
+            continue
+        label = names.new(new)
+        if not label:
+            return NotImplemented
+        windows.append(window(label[0], tuple((n, stride) for n in own), start, names.sizes))
+        out.append(label)
     pattern = Pattern(tuple(out), tuple(inn), (), tuple(names.sizes), tuple(windows))
     return Explicit(pattern, None, eqn.name)
 

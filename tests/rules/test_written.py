@@ -47,9 +47,8 @@ def holds(f, x):
     return found is not None
 
 
-pads = st.one_of(
-    st.sampled_from(["SAME", "VALID"]), st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda p: [p] * 2)
-)
+explicit = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda p: [p] * 2)
+pads = st.one_of(st.sampled_from(["SAME", "VALID"]), explicit)
 
 
 @st.composite
@@ -58,10 +57,12 @@ def convolutions(draw, strided=False):
     channels = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     K = rng.standard_normal((draw(st.integers(1, 3)), draw(st.integers(1, 4)), channels[0] // groups, channels[1]))
+    dilated = (1, 1) if strided else draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]))
     parameters = {
         "window_strides": (draw(st.integers(1 + strided, 3)), draw(st.integers(1, 2))),
-        "padding": draw(pads),
+        "padding": draw(pads if dilated == (1, 1) else explicit),
         "rhs_dilation": (1, 1) if strided else (draw(st.integers(1, 2)), draw(st.integers(1, 3))),
+        "lhs_dilation": dilated,
         "feature_group_count": groups,
         "dimension_numbers": NHWC,
     }  # fmt: skip
@@ -147,6 +148,67 @@ def test_local_layers_in_a_row_agree_in_every_order_dense_and_sparse(layers, see
         assert relative_error(nj.jacobian(network, x, engine=engine), expected) < 1e-12, engine
     one = nj.jacobian(network, x)[1].to_scipy().toarray()
     assert relative_error(one, expected[1].reshape(one.shape)) < 1e-12
+
+
+def conv(x, K, strides=(1, 1), padding="SAME", dilated=(1, 1)):
+    return lax.conv_general_dilated(x, K.astype(x.dtype), strides, padding, dilated, dimension_numbers=NHWC)
+
+
+def drawn(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+K, D = drawn(3, 3, 2, 3), drawn(3, 3, 3, 2)
+UP = {"padding": [(1, 2), (1, 2)], "dilated": (2, 2)}
+EDGES = ((0, 0), (1, 2), (0, 3), (0, 0))
+
+
+def unet(x):
+    h = jnp.tanh(conv(jnp.tanh(conv(x, K, (2, 2))), D, **UP))
+    return conv(jnp.concatenate([x, h], -1)[..., :2], K)
+
+
+PLACED = {
+    "pad": (lambda x: jnp.pad(jnp.sin(x), EDGES), "stencil"),
+    "pad, then a convolution": (lambda x: conv(jnp.pad(jnp.sin(x), EDGES), K, padding="VALID"), "stencil"),
+    "pad, reversed and cut": (lambda x: jnp.flip(jnp.pad(x, EDGES), 1)[:, 1:4], "stencil"),
+    "cropped and spread by a pad": (
+        lambda x: lax.pad(jnp.sin(x), jnp.zeros((), x.dtype), ((0, 0, 0), (-1, 2, 1), (2, -1, 0), (0, 0, 0))), "stencil",
+    ),
+    "transposed convolution": (lambda x: conv(jnp.sin(x), K, padding=[(1, 2), (2, 1)], dilated=(2, 3)), "stencil"),
+    "two transposed convolutions": (lambda x: conv(jnp.sin(conv(x, K, **UP)), D, **UP), "stencil"),
+    "down and up again": (lambda x: conv(jnp.tanh(conv(jnp.tanh(x), K, (2, 2))), D, **UP), "dense"),
+    "concatenated": (lambda x: conv(jnp.concatenate([jnp.sin(x), x * 2, x[:, :1]], 1), K), "stencil"),
+    "single entries": (lambda x: jnp.stack([x[:, 2] * x[:, 3], jnp.sin(x[:, 1])], 1), "block diagonal"),
+    "skipped past": (unet, "stencil"),
+    "a pool of columns, padded": (
+        lambda x: jnp.pad(lax.reduce_window(conv(x, K), -jnp.inf, lax.max, (1, 1, 2, 1), (1, 1, 2, 1), "VALID"), EDGES),
+        "stencil",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_what_puts_entries_in_places_stays_local_in_every_order(name):
+    f, kind = PLACED[name]
+    x = drawn(2, 6, 6, 2)
+    expected = per_sample(jacrev(f, x), 4)
+    network = nj.network(f, batched=True)
+    for engine in ("auto", "forward", "reverse"):
+        assert relative_error(nj.jacobian(network, x, engine=engine), expected) < 1e-13, engine
+    J = nj.jacobian(network, x)
+    assert J.structure.kind == kind
+    sparse = J[1].to_scipy().toarray()
+    assert relative_error(sparse, expected[1].reshape(sparse.shape)) < 1e-13
+
+
+def test_padding_before_a_convolution_is_the_convolutions_own():
+    x = drawn(1, 8, 8, 2)
+    apart = nj.jacobian(nj.network(lambda x: conv(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), K, padding="VALID"),
+                                   batched=True), x)  # fmt: skip
+    whole = nj.jacobian(nj.network(lambda x: conv(x, K), batched=True), x)
+    assert apart.structure.entries == whole.structure.entries
+    assert (apart[0].to_scipy() != whole[0].to_scipy()).nnz == 0
 
 
 def test_a_residual_image_network_adds_the_identity_to_a_stencil():
