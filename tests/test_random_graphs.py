@@ -85,7 +85,7 @@ def plans(net, x):
     return [search(linearised, question, setting, engine) for engine in ("auto", "forward", "reverse")]
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(seeds, st.one_of(vectors, tokens, images), st.integers(1, 6), st.integers(1, 3))
 def test_the_plan_never_takes_more_operations_than_plain_forward_or_reverse_mode(seed, shape, length, batch):
     f, _ = random_network(seed, shape, length)
@@ -93,8 +93,7 @@ def test_the_plan_never_takes_more_operations_than_plain_forward_or_reverse_mode
     x = np.random.default_rng(seed).standard_normal((batch, *shape), np.float32)
     chosen, forward, reverse = plans(net, x)
     fewest = min(other.operations for other in chosen.alternatives if other.name.startswith("plain"))
-    joins = any(eqn.name == "concatenate" for eqn in meet(net, x).traced.program.equations)
-    assert chosen.operations <= (1.1 * fewest if joins else fewest)  # operands are pushed through a join one by one
+    assert chosen.operations <= fewest
     assert all(chosen.seconds <= plan.seconds for plan in (forward, reverse) if plan.operations <= fewest)
     assert chosen.order in ("forward", "reverse", "cut", "greedy")
 

@@ -8,8 +8,10 @@ without computing anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 from netjac.errors import NotDifferentiableError
 from netjac.factors.pattern import Pattern, dense, identity
@@ -159,9 +161,11 @@ class Edges:
         below = self.below.get(vertex, {})
         others = [t for terms in below.values() for t in terms]
 
+        pulled = partial(self.writer.multiply, last=last)
+
         def tried() -> None:
             for uppers in self.above.get(vertex, {}).values():
-                for upper in self._gathered(uppers, others):
+                for upper in self._gathered(uppers, others, pulled):
                     self._through(upper, below, last)
 
         return self.writer.priced(tried)
@@ -174,23 +178,44 @@ class Edges:
             del self.above[tail][vertex]
         for head in above:
             del self.below[head][vertex]
+        lowers = [t for terms in below.values() for t in terms]
         for head, uppers in above.items():
-            for upper in self._gathered(uppers, [t for terms in below.values() for t in terms]):
+            for upper in self._gathered(uppers, lowers, partial(self.writer.multiply, last=last)):
                 for tail, term in self._through(upper, below, last):
                     self._connect(tail, head, term)
 
-    def _gathered(self, terms: list[Term], others: list[Term]) -> list[Term]:
+    def _gathered(
+        self, terms: list[Term], others: list[Term], multiply: Callable[[Stored, Term], Stored]
+    ) -> list[Term]:
         """One stored term where blocks are about to be swept: two sweeps would cost twice."""
         stored = [t for t in terms if isinstance(t, Stored)]
-        if len(stored) > 1 and any(isinstance(t, Through) and t.local.written is None for t in others):
-            return [self.writer.combined(stored), *(t for t in terms if isinstance(t, Through))]
-        return terms
+        sweeps = [t for t in others if isinstance(t, Through)]
+        if len(stored) < 2 or not sweeps:
+            return terms
+
+        def together() -> None:
+            total = self.writer.combined(stored)
+            for through in sweeps:
+                multiply(total, through)
+
+        def apart() -> None:
+            for term, through in product(stored, sweeps):
+                multiply(term, through)
+
+        only = any(through.local.written is None for through in sweeps)
+        if not only and self.writer.priced(apart) < self.writer.priced(together):
+            return terms
+        return [self.writer.combined(stored), *(t for t in terms if isinstance(t, Through))]
 
     def _through(self, upper: Term, below: dict[int, list[Term]], last: str) -> list[tuple[int, Stored]]:
         made: list[tuple[int, Stored]] = []
         sweeps: dict[tuple[int, int], dict[int, tuple[int, Through]]] = {}
+
+        def pushed(right: Stored, left: Term) -> Stored:
+            return self.writer.multiply(left, right, last)
+
         for tail, lowers in below.items():
-            for lower in self._gathered(lowers, [upper]):
+            for lower in self._gathered(lowers, [upper], pushed):
                 plain = isinstance(lower, Through) and lower.local.pulls and lower.local.written is None
                 if plain and isinstance(lower, Through) and isinstance(upper, Stored):
                     sweeps.setdefault((lower.equation, lower.result), {})[lower.operand] = (tail, lower)
