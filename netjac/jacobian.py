@@ -23,10 +23,10 @@ from netjac.plan.plan import Plan
 from netjac.precision import is_wide, precise
 from netjac.progress import Progress
 from netjac.source import Halves
-from netjac.sparse import sparse
+from netjac.sparse import by_indices, sparse
 from netjac.structure import Structure, step_names, structure_of
 from netjac.thin import halves
-from netjac.tracing import Point, meet, met_again
+from netjac.tracing import Point, meet, met_again, narrowed
 from netjac.vectors import Sides
 
 ENGINES = ("auto", "forward", "reverse", "structured", "framework")
@@ -94,8 +94,13 @@ class Asked:
             return function(self.point.arguments(), list(traced.program.constants.values()), block)
 
     def structure(self, pair: Pair) -> Structure:
-        local = planned(self.point, self._alone(pair, True), self.options).plan
-        return structure_of(self.point, self.request, self.compiled, pair, [a.pattern for a in local.answers])
+        alone = self._alone(pair, True)
+        local = planned(self.point, alone, self.options).plan
+        found = structure_of(self.point, self.request, self.compiled, pair, [a.pattern for a in local.answers])
+        if found.kind != "dense":
+            return found
+        colouring = by_indices(narrowed(self.point, 0, 1) if pair in self.compiled.tied else self.point, alone)
+        return found if colouring is None else replace(found, kind="sparse", entries=colouring.pattern.nnz)
 
     def _alone(self, pair: Pair, local: bool = False) -> Request:
         return Request((self.request.of[pair[0]],), (self.request.wrt[pair[1]],), local)

@@ -1,32 +1,33 @@
-"""A Jacobian as a sparse matrix, written from its structured factors without a dense array on the way.
+"""A Jacobian as a sparse matrix, without a dense one on the way.
 
-Each term of the answer is a pattern and its numbers. The indices follow from the pattern alone: a label's index times
-its stride for every axis it stands on, and a window's sum for the label that it places. They are kept for as long as
-patterns like it are asked for.
+Each term of a local answer is a pattern and its numbers, which are its entries. Where the plan's answer is dense but entries
+go where indices say (a graph net), the pattern is found as indices, and a few products give the entries.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from hashlib import blake2b
 from math import prod
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from netjac.colouring import Colouring, coloured
+from netjac.compiled import sweepable, swept
+from netjac.detection import choices, pattern_of
 from netjac.errors import TooLargeError
-from netjac.factors.pattern import Axes, Pattern, labels_of
-from netjac.factors.window import Terms, reach
+from netjac.factors.entries import matrix
 from netjac.memory import budget
 from netjac.pieces import Options, Request, fits_always, planned, run_answers
 from netjac.plan.table import memory as in_words
+from netjac.precision import precise
 from netjac.tracing import Point, narrowed
-
-KEPT = 2**22
 
 
 def sparse(point: Point, request: Request, options: Options, sample: int | None) -> scipy.sparse.csr_array | None:
-    """A local request's one answer for one sample (for all together, None) as CSR; None where half of it is stored anyway.
+    """A local request's one answer for one sample (for all together, None) as CSR; None where it is not known to be sparse.
 
     Entries that the structure allows are stored whether or not they are zero, so that the pattern does not change with x.
     Raises `TooLargeError`.
@@ -40,13 +41,9 @@ def sparse(point: Point, request: Request, options: Options, sample: int | None)
     width = program.dtype(question.of[0]).itemsize
     stored = sum(pattern.meetings for pattern in patterns)
     if 2 * stored >= prod(shape):
-        return None
-    needed = stored * (width + 16) + plan.plan.peak
-    if not fits_always(needed, options) and needed > (limit := budget(options.memory)):
-        raise TooLargeError(
-            f"the sparse Jacobian takes {in_words(needed)} with what it is made from, over the memory budget of "
-            f"{in_words(limit)}. Ask for `J @ v`, `J.rows(i)`, or give a larger memory="
-        )
+        colouring = by_indices(point, request)
+        return None if colouring is None else _compressed(point, request, options, colouring)
+    _afford(stored * (width + 16) + plan.plan.peak, options)
     _, arrays = run_answers(point, plan)
     total = scipy.sparse.csr_array(shape, dtype=program.dtype(question.of[0]))
     for place, (pattern, array) in enumerate(zip(patterns, arrays, strict=True)):
@@ -55,105 +52,43 @@ def sparse(point: Point, request: Request, options: Options, sample: int | None)
     return total
 
 
-def matrix(pattern: Pattern, data: np.ndarray) -> scipy.sparse.csr_array:
-    """The entries of one factor as CSR of shape (∏ out, ∏ in)."""
-    indices = _indices(pattern) if pattern.meetings <= KEPT else _indices.__wrapped__(pattern)
-    order = [pattern.data.index(label) for label in indices.labels if label in pattern.data]
-    shape = [pattern.sizes[label] if label in pattern.data else 1 for label in indices.labels]
-    full = np.broadcast_to(data.transpose(order).reshape(shape), indices.shape)
-    values = full.reshape(-1) if indices.inside is None else full.reshape(-1)[indices.inside]
-    size = (prod(pattern.out_shape), prod(pattern.in_shape))
-    return scipy.sparse.csr_array((values, indices.columns, indices.starts), size)
+def _afford(needed: int, options: Options) -> None:
+    if not fits_always(needed, options) and needed > (limit := budget(options.memory)):
+        raise TooLargeError(
+            f"the sparse Jacobian takes {in_words(needed)} with what it is made from, over the memory budget of "
+            f"{in_words(limit)}. Ask for `J @ v`, `J.rows(i)`, or give a larger memory="
+        )
 
 
-@dataclass(frozen=True)
-class Indices:
-    """Numbers spread over `labels` are the entries in CSR's order, those `inside` (a mask, or their places in that order where
-    it is another one; None: all of them)."""
+def by_indices(point: Point, request: Request) -> Colouring | None:
+    """The pattern of a request's one Jacobian of all samples together, with its colours, where indices tell it to be sparse."""
+    program, question = point.traced.program, request.at(point)
+    of, wrt = question.of[0], question.wrt[0]
+    with precise(point.wide):
+        chosen = choices(program, of, point.arguments(), list(program.constants.values()))
+    if not chosen:
+        return None
+    told = blake2b(b"".join(array.tobytes() for array in chosen.values())).digest()
 
-    labels: tuple[int, ...]
-    shape: tuple[int, ...]
-    inside: np.ndarray | None
-    columns: np.ndarray
-    starts: np.ndarray
+    def found() -> Colouring | None:
+        with precise(point.wide):
+            pattern = pattern_of(program, chosen, wrt, of)
+        ways = [sweepable(program, direction, wrt, of) for direction in ("push", "pull")]
+        return coloured(pattern, *ways) if pattern is not None and any(ways) else None
 
-
-@lru_cache(maxsize=16)
-def _indices(pattern: Pattern) -> Indices:
-    (row, _), (column, _) = (_flat(axes, pattern) for axes in (pattern.out, pattern.inn))
-    outs = tuple(n for n in labels_of(pattern.out) if n not in pattern.placed)
-    rest = sorted({*row, *column} - {*outs}, key=lambda n: (-abs(column.get(n, 0)), n))
-    labels = (*outs, *rest)
-    shape = tuple(pattern.sizes[n] for n in labels)
-    columns = _positions(pattern.inn, pattern, labels)
-    inside = np.ones(shape, bool)
-    for w in pattern.windows:
-        low, high = reach(w.terms, pattern.sizes, w.offset)
-        if low < 0 or high >= pattern.sizes[w.label]:
-            inside &= _within(w.terms, w.offset, labels, pattern.sizes, w.label)
-    if len(outs) < len(labels_of(pattern.out)):
-        return _sorted(pattern, labels, _positions(pattern.out, pattern, labels), columns, inside)
-    kind = columns.dtype
-    counts = inside.sum(tuple(range(len(outs), len(labels)))).reshape(-1)
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(kind)
-    if inside.all():
-        return Indices(labels, shape, None, columns.reshape(-1), starts)
-    chosen = inside.reshape(-1)
-    return Indices(labels, shape, chosen, columns.reshape(-1)[chosen], starts)
+    return point.traced.once(("colouring", request, told), found)
 
 
-def _sorted(
-    pattern: Pattern, labels: tuple[int, ...], rows: np.ndarray, columns: np.ndarray, inside: np.ndarray
-) -> Indices:
-    """Entries whose rows do not come in order, put in order."""
-    places = np.flatnonzero(inside)
-    row, column = rows.reshape(-1)[places], columns.reshape(-1)[places]
-    order = np.lexsort((column, row))
-    starts = np.searchsorted(row[order], np.arange(prod(pattern.out_shape) + 1)).astype(columns.dtype)
-    return Indices(labels, inside.shape, places[order], column[order], starts)
-
-
-def _flat(axes: Axes, pattern: Pattern) -> tuple[dict[int, int], int]:
-    """A side's flat index, Σ stride · label + offset, by the labels that no window places."""
-    windows = {w.label: w for w in pattern.windows}
-    strides: dict[int, int] = {}
-    offset = 0
-    for label, stride in _strides(axes, pattern).items():
-        terms = windows[label].terms if label in windows else ((label, 1),)
-        offset += stride * windows[label].offset if label in windows else 0
-        for term, step in terms:
-            strides[term] = strides.get(term, 0) + stride * step
-    return strides, offset
-
-
-def _positions(axes: Axes, pattern: Pattern, labels: tuple[int, ...]) -> np.ndarray:
-    """A side's flat index at every combination of the labels' indices."""
-    strides, offset = _flat(axes, pattern)
-    shape = tuple(pattern.sizes[n] for n in labels)
-    most = max(prod(pattern.in_shape), prod(pattern.out_shape), prod(shape))
-    kind = np.int64 if most >= 2**31 else np.int32
-    found = np.full(shape, offset, kind)
-    for place, label in enumerate(labels):
-        found += (np.arange(shape[place], dtype=kind) * strides.get(label, 0)).reshape(_along(place, len(labels)))
-    return found
-
-
-def _strides(axes: Axes, pattern: Pattern) -> dict[int, int]:
-    """Label → its stride in the flat index of a side."""
-    found, stride = {}, 1
-    for label in reversed(labels_of(axes)):
-        found[label] = stride
-        stride *= pattern.sizes[label]
-    return found
-
-
-def _along(place: int, rank: int) -> tuple[int, ...]:
-    return tuple(-1 if axis == place else 1 for axis in range(rank))
-
-
-def _within(terms: Terms, offset: int, labels: tuple[int, ...], sizes: tuple[int, ...], label: int) -> np.ndarray:
-    """Where a window stays inside its label's extent, to be broadcast over `labels`."""
-    position = np.full((1,) * len(labels), offset)
-    for n, stride in terms:
-        position = position + (stride * np.arange(sizes[n])).reshape(_along(labels.index(n), len(labels)))
-    return (position >= 0) & (position < sizes[label])
+def _compressed(point: Point, request: Request, options: Options, colouring: Colouring) -> scipy.sparse.csr_array:
+    """The entries of one product a colour, as many at a time as the memory budget allows."""
+    traced, question = point.traced, request.at(point)
+    of, wrt = question.of[0], question.wrt[0]
+    pushing = colouring.direction == "push"
+    near, far = (wrt, of) if pushing else (of, wrt)
+    dtype, program = traced.program.dtype(of), traced.program
+    _afford(colouring.count * (program.size(near) + program.size(far)) * dtype.itemsize, options)
+    with precise(point.wide):
+        sweep = swept(program, traced.identity, colouring.direction, wrt, of, point.precision)
+        block: Any = jnp.asarray(colouring.seeds(dtype).reshape((-1, *program.shape(near))))
+        products = np.asarray(sweep(point.arguments(), list(program.constants.values()), block))
+    return colouring.entries(products.reshape((colouring.count, -1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -69,19 +70,19 @@ class JaxNetwork(Network):
         alone = len(arguments) == 1 and len(paths[0][0]) > 1 if paths else False
         return tuple(_joined("" if alone else str(path[0].key), path[1:]) for path, _ in paths), leaves
 
-    def _arguments(self, x: Any) -> dict[str, Any]:
-        """The arguments by name."""
+    def _arguments(self, x: Any) -> OrderedDict[str, Any]:
+        """The arguments by name, in the function's own order: JAX would flatten a plain dict in that of the alphabet."""
         names = self._argument_names()
         if isinstance(x, list) and not any(_is_array(entry) for entry in jax.tree_util.tree_leaves(x)):
             x = np.asarray(x)
         if len(names) <= 1:
-            return {(names or ["x"])[0]: x}
+            return OrderedDict({(names or ["x"])[0]: x})
         if isinstance(x, dict) and set(x) <= set(names):
-            return dict(x)
+            return OrderedDict((name, x[name]) for name in names if name in x)
         if isinstance(x, tuple | list) and len(x) <= len(names):
-            return dict(zip(names, x, strict=False))
+            return OrderedDict(zip(names, x, strict=False))
         if self._required() <= 1:
-            return {names[0]: x}
+            return OrderedDict({names[0]: x})
         raise ShapeError(
             f"{self.name!r} takes the inputs {', '.join(names)}: give a tuple of them in that order or a dict by name, "
             f"not {type(x).__name__}"

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netjac.execute import Primal, Run, perform
+from netjac.factors.entries import matrix as sparse_matrix
 from netjac.factors.pattern import Names, Pattern
 from netjac.factors.window import window
 from netjac.graph.program import Program
@@ -17,7 +18,6 @@ from netjac.plan.cost import RATES
 from netjac.plan.eliminate import Linearised
 from netjac.plan.terms import Writer
 from netjac.precision import precise
-from netjac.sparse import matrix as sparse_matrix
 from tests.oracles import dense, relative_error
 
 TIGHT = 1e-13

@@ -101,3 +101,15 @@ def test_the_framework_itself_agrees_on_products_and_values():
     assert by_parameters == {}
     np.testing.assert_allclose(by_x, u @ np.asarray(nj.jacobian(network, x)), rtol=1e-12)
     np.testing.assert_allclose(y, np.tanh(W @ x), rtol=1e-12)
+
+
+def test_several_inputs_come_in_the_functions_order_whatever_their_names():
+    f = lambda z, a, m: z * 2.0 + a * 3.0 + m * 5.0  # noqa: E731
+    x = tuple(np.full(2, value) for value in (1.0, 2.0, 3.0))
+    by_own_names = nj.jacobian(nj.network(f), x)
+    assert {name: np.asarray(J)[0, 0] for name, J in by_own_names.items()} == {"z": 2.0, "a": 3.0, "m": 5.0}
+    assert list(by_own_names) == ["z", "a", "m"]
+    by_given_names = nj.jacobian(nj.network(f, names=["first", "second", "third"]), x)
+    assert {n: np.asarray(J)[0, 0] for n, J in by_given_names.items()} == {"first": 2.0, "second": 3.0, "third": 5.0}
+    by_dict = nj.jacobian(nj.network(f), {"m": x[2], "z": x[0], "a": x[1]})
+    assert {name: np.asarray(J)[0, 0] for name, J in by_dict.items()} == {"z": 2.0, "a": 3.0, "m": 5.0}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jax import lax
 
 import netjac as nj
+from netjac.factors.entries import matrix
 from netjac.graph.program import trace
 from netjac.rules import linearise
-from netjac.sparse import matrix
 from tests.oracles import dense, jacrev, per_sample, relative_error
 
 INIT = {lax.max: -np.inf, lax.min: np.inf, lax.add: 0.0}
