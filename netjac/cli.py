@@ -100,8 +100,14 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     check.add_argument("--seed", type=int, default=0, help="seed of the random choice of entries (default 0)")
     check.add_argument("--tolerance", type=float, help="largest relative error allowed (default: by dtype)")
 
-    bench = commands.add_parser("bench", help="time a Jacobian beside JAX's plain modes and the framework's own")
-    _add_question(bench)
+    bench = commands.add_parser(
+        "bench",
+        help="time a Jacobian beside JAX's plain modes and the framework's own; without MODEL, the reference workloads",
+    )
+    _add_question(bench, "?")
+    bench.add_argument(
+        "--workload", metavar="NAME", action="append", help="without MODEL: only this reference workload; may repeat"
+    )
     bench.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
     bench.add_argument("--runs", type=int, default=9, help="calls of each way after the first (default %(default)s)")
 
@@ -117,8 +123,8 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     return top, commands.choices
 
 
-def _add_question(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help=MODEL)
+def _add_question(command: argparse.ArgumentParser, models: str | None = None) -> None:
+    command.add_argument("model", metavar="MODEL", nargs=models, help=MODEL)
     command.add_argument("data", metavar="DATA", nargs="?", help=DATA)
     command.add_argument("--shape", metavar="N,N,…", help="without DATA: standard normal numbers of this shape")
     command.add_argument(

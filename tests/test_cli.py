@@ -360,3 +360,26 @@ def test_bench_refuses_what_it_cannot_time(module, capsys):
     assert "--runs 0 times nothing" in refused(capsys, *arguments, "--runs", "0")
     assert "--engine framework" in refused(capsys, *arguments, "--engine", "framework")
     assert "name one of each" in refused(capsys, "bench", f"{module}:two", "--shape", "2,6", "--batched")
+    assert "--workload names" in refused(capsys, *arguments, "--workload", "lenet")
+
+
+def test_bench_without_a_model_times_the_reference_workloads(tmp_path, monkeypatch, capsys):
+    from netjac.commands import reference
+
+    ran = []
+    monkeypatch.setattr(reference.subprocess, "run", lambda command, **how: ran.append((command, how)) or Done())
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--workload", "lenet", "--workload", "tiny", "--runs", "3", "-o", "times.json"]) == 3
+    command, how = ran[0]
+    expected = ["lenet", "tiny", "--runs", "3", "--json", str(tmp_path.resolve() / "times.json")]
+    assert command[1:] == ["-m", "benchmarks", *expected]
+    assert (how["cwd"] / "benchmarks" / "__main__.py").exists()
+    assert "--shape asks about a model" in refused(capsys, "bench", "--shape", "1,2")
+    assert "-o TIMES.json" in refused(capsys, "bench", "--json")
+    monkeypatch.setattr(reference.netjac, "__file__", str(tmp_path / "netjac" / "__init__.py"))
+    assert "clone it" in refused(capsys, "bench")
+    assert len(ran) == 1
+
+
+class Done:
+    returncode = 3

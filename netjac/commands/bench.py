@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from netjac.commands import reference
 from netjac.commands.given import as_json, inputs_of, model_of, options_of, target, tell, write_text
 from netjac.errors import ShapeError
 from netjac.jacobian import ask_one, jacobian
@@ -36,9 +37,13 @@ class Timed:
 
 
 def run(given: Namespace) -> int:
-    path = target(given.output, (".txt", ".json"))
     if given.runs < 1:
         raise ShapeError(f"--runs {given.runs} times nothing; give a positive number")
+    if given.model is None:
+        return reference.run(given)
+    if given.workload:
+        raise ShapeError("--workload names a network of netjac's own; leave it out, or MODEL")
+    path = target(given.output, (".txt", ".json"))
     if given.engine == "framework":
         raise ShapeError("--engine framework is one of the ways that are compared; leave it out")
     x, network = inputs_of(given), model_of(given)
