@@ -1,5 +1,6 @@
 """netjac: the Jacobian of a neural network, exact, batched, structured, fast and readable."""
 
+from netjac.calibration import calibrate
 from netjac.check import Check, check
 from netjac.drop_in import jacobian_function
 from netjac.errors import (
@@ -39,6 +40,7 @@ __all__ = [
     "TooLargeError",
     "UnknownNameError",
     "UnsupportedOperationError",
+    "calibrate",
     "check",
     "explain",
     "jacobian",

@@ -111,12 +111,13 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     bench.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
     bench.add_argument("--runs", type=int, default=9, help="calls of each way after the first (default %(default)s)")
 
+    calibrate = commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
-    for command in (jacobian, explain, check, bench, demo):
+    for command in (jacobian, explain, check, bench, calibrate, demo):
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")

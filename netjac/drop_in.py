@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from netjac.calibration import rates
 from netjac.errors import NotDifferentiableError
 from netjac.execute import accumulate, evaluated
 from netjac.factors.refine import densify
@@ -63,7 +64,7 @@ def _blocks(program: Program, leaves: Sequence[jax.Array]) -> list[list[jax.Arra
     question = Question(program.inputs, program.outputs)
     width = max((program.dtype(v).itemsize for v in program.outputs), default=4)
     linearised = Linearised(program)
-    plan = search(linearised, question, Setting(width, jax.default_backend(), None))
+    plan = search(linearised, question, Setting(width, rates(), None))
     primal = evaluated(plan, program, leaves, list(program.constants.values()), program.outputs)
     dtype = jnp.result_type(*(program.dtype(v) for v in program.outputs))
     found = dict(zip(((a.of, a.wrt) for a in plan.answers), accumulate(plan, linearised, primal, dtype), strict=True))

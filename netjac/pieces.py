@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from netjac.calibration import rates
 from netjac.compiled import Compiled, Posed, compiled
 from netjac.errors import TooLargeError
 from netjac.memory import budget
@@ -62,7 +63,7 @@ class Request:
 
 def setting_of(point: Point, of: int) -> Setting:
     width = point.traced.program.dtype(of).itemsize
-    return Setting(width, jax.devices()[0].platform, point.samples)
+    return Setting(width, rates(), point.samples)
 
 
 def planned(

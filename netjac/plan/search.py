@@ -15,7 +15,7 @@ from netjac.errors import NotDifferentiableError
 from netjac.plan.account import Stored, Term, Through
 from netjac.plan.alive import cut_down
 from netjac.plan.chain import Bracket, Link, best_bracket
-from netjac.plan.cost import RATES, Rates, sweep_operations, vector_operations
+from netjac.plan.cost import Rates, sweep_operations, vector_operations
 from netjac.plan.eliminate import Edges, Linearised, Question
 from netjac.plan.plan import Alternative, Plan, written
 from netjac.plan.terms import Writer
@@ -34,13 +34,9 @@ class Setting:
     """
 
     width: int
-    device: str
+    rates: Rates
     samples: int | None
     alive: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def rates(self) -> Rates:
-        return RATES.get(self.device, RATES["cpu"])
 
 
 Order = Callable[[Edges, Setting], None]
