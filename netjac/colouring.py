@@ -49,14 +49,18 @@ def coloured(pattern: scipy.sparse.csr_array, pushes: bool, pulls: bool) -> Colo
 
 
 def _greedy(own: scipy.sparse.csr_array, other: scipy.sparse.csr_array) -> tuple[np.ndarray, int]:
-    """The first free colour for one line after another, the fullest first; `own` is compressed along the lines.
+    """The first free colour for one line after another, in the order that needs fewer of them: as they come, or the fullest
+    first; `own` is compressed along the lines."""
+    count = len(own.indptr) - 1
+    orders = (np.arange(count), np.argsort(-np.diff(own.indptr), kind="stable"))
+    return min((_first_free(own, len(other.indptr) - 1, order) for order in orders), key=lambda found: found[1])
 
-    The colours that a crossing line has met are a set of bits.
-    """
-    lines = len(own.indptr) - 1
-    met = [0] * (len(other.indptr) - 1)
-    colours = np.zeros(lines, np.int64)
-    for line in np.argsort(-np.diff(own.indptr), kind="stable"):
+
+def _first_free(own: scipy.sparse.csr_array, crossings: int, order: np.ndarray) -> tuple[np.ndarray, int]:
+    """The colours that a crossing line has met are a set of bits."""
+    met = [0] * crossings
+    colours = np.zeros(len(order), np.int64)
+    for line in order:
         crossing = own.indices[own.indptr[line] : own.indptr[line + 1]].tolist()
         taken = 0
         for place in crossing:

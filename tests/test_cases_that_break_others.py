@@ -185,6 +185,22 @@ def test_a_brusselator_has_its_twelve_thousand_entries():
     assert sparse.nnz == 6 * 2 * n * n
 
 
+def test_three_convolutions_of_a_row_of_200_have_their_3560_entries():
+    kernels = [draw(channels, before, width) for channels, before, width in ((8, 1, 5), (4, 8, 3), (2, 4, 3))]
+
+    def f(x):
+        h = x[None, None]
+        for kernel in kernels:
+            h = jnp.tanh(lax.conv_general_dilated(h, kernel.astype(x.dtype), (1,), "SAME"))
+        return h[0]
+
+    x = draw(200)
+    J = nj.jacobian(f, x)
+    sparse = J.to_scipy()
+    assert sparse.nnz == 3560
+    assert relative_error(sparse.toarray(), jacrev(f, x).reshape(400, 200)) < 1e-13
+
+
 def test_complex_numbers_inside():
     f = lambda x: jnp.abs(jnp.fft.fft(x)) ** 2  # noqa: E731
     x = draw(6)

@@ -126,6 +126,25 @@ def test_a_band_takes_as_many_colours_as_it_is_wide():
     assert coloured(band.astype(bool), True, True).count == 5
 
 
+SIDE = 8
+TURNS = [place for i in range(SIDE) for place in (i, SIDE + i)]
+
+
+@pytest.mark.parametrize(
+    ("order", "fuller"),
+    [(TURNS, lambda i, second: 0 if second else 3), (list(range(2 * SIDE)), lambda i, second: 2 * (SIDE - i))],
+    ids=["the fullest first", "as they come"],
+)
+def test_the_better_of_two_orders_is_kept(order, fuller):
+    """A crown: lines of two kinds, each crossing all of the other kind but one. Kind by kind it takes 2 colours, in turns 8."""
+    place = np.argsort(order)
+    rows = [[place[i], place[SIDE + j]] for i in range(SIDE) for j in range(SIDE) if i != j]
+    rows += [[place[i + SIDE * second]] for i in range(SIDE) for second in (0, 1) for _ in range(fuller(i, second))]
+    indptr = np.cumsum([0, *map(len, rows)])
+    crown = scipy.sparse.csr_array((np.ones(indptr[-1], bool), np.concatenate(rows), indptr), (len(rows), 2 * SIDE))
+    assert coloured(crown, True, False).count == 2
+
+
 def test_more_colours_than_fit_the_memory_are_refused():
     x = np.zeros((3000, 4))
     with pytest.raises(TooLargeError, match="memory budget"):
