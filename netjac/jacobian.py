@@ -99,7 +99,10 @@ class Asked:
         found = structure_of(self.point, self.request, self.compiled, pair, [a.pattern for a in local.answers])
         if found.kind != "dense":
             return found
-        colouring = by_indices(narrowed(self.point, 0, 1) if pair in self.compiled.tied else self.point, alone)
+        tied = pair in self.compiled.tied
+        if tied and not self.point.apart(alone.at(self.point).of[0]):
+            return found
+        colouring = by_indices(narrowed(self.point, 0, 1) if tied else self.point, alone)
         return found if colouring is None else replace(found, kind="sparse", entries=colouring.pattern.nnz)
 
     def _alone(self, pair: Pair, local: bool = False) -> Request:

@@ -146,13 +146,14 @@ def jacobian_shape(point: Point, request: Request, plan: Compiled, pair: Pair) -
 
 
 def _in_pieces(point: Point, request: Request, by_sample: bool, options: Options, room: int) -> jax.Array:
-    """One Jacobian, by runs of samples and of rows, into one array."""
+    """One Jacobian, by runs of samples, where none sees another, and of rows, into one array."""
     whole = planned(point, request, options, by_sample)
     shape = jacobian_shape(point, request, whole, (0, 0))
     samples = point.samples if by_sample and point.samples else 1
     out = point.traced.program.shape(request.at(point).of[0])
     rows, inner = prod(out) // samples, shape[len(out) :]
-    taken = min(samples, max(2, int(samples * room / max(whole.plan.peak, 1))))
+    fitting = max(2, int(samples * room / max(whole.plan.peak, 1)))
+    taken = min(samples, fitting) if point.apart(request.at(point).of[0]) else samples
     small = narrowed(point, 0, taken) if taken < samples else point
     plan, run_rows = _fitted(small, request, by_sample, options, room, rows)
     pieces = [(s, r) for s in _starts(samples, taken) for r in _starts(rows, run_rows)]

@@ -33,6 +33,8 @@ def sparse(point: Point, request: Request, options: Options, sample: int | None)
     Raises `TooLargeError`.
     """
     if sample is not None and point.samples != 1:
+        if not point.apart(request.at(point).of[0]):
+            return None
         point = narrowed(point, sample, 1)
     plan = planned(point, request, options)
     patterns = [answer.pattern for answer in plan.plan.answers]

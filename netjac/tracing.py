@@ -20,6 +20,7 @@ from netjac.networks import network_of
 from netjac.networks.arrays import framework_of, to_jax, to_numpy
 from netjac.networks.network import Network, Seen, Spec
 from netjac.precision import is_wide, multiplied, precise
+from netjac.rules.independence import apart
 
 T = TypeVar("T")
 FLOATS = ("bfloat16", "float16", "float32", "float64")
@@ -78,6 +79,13 @@ class Point:
     wide: bool
     samples: int | None
     precision: str | None
+
+    def apart(self, of: int) -> bool:
+        """Whether each sample's part of a value follows from that sample alone, so that samples may be taken in pieces."""
+        if self.samples is None:
+            return False
+        samples = self.samples
+        return self.traced.once(("apart", of), lambda: apart(self.traced.program, samples, of))
 
     def arguments(self) -> tuple[jax.Array, ...]:
         """The program's inputs, parameters first, as they are now."""

@@ -72,23 +72,28 @@ def _end(program: Program, start: int, axis: int) -> int | None:
     return follow(program, {start: axis}).get(program.outputs[0])
 
 
+Following = Callable[[Program, dict[int, int]], dict[int, int]]
+
+
 @ties("scan")
 def scan(program: Program, eqn: Equation, operand: int, result: int) -> Pairs | None:
+    def carry(axis: int) -> int | None:
+        steps = eqn.parameters["num_consts"] + eqn.parameters["num_carry"]
+        return None if operand >= steps and axis == 0 else scan_end(eqn, operand, result, axis, follow)
+
+    return _pairs(len(program.shape(eqn.operands[operand])), carry)
+
+
+def scan_end(eqn: Equation, operand: int, result: int, axis: int, along: Following) -> int | None:
+    """Where a loop over steps carries an operand's axis, the body followed `along`; None where nothing of it arrives."""
     p = eqn.parameters
     constants, carried = p["num_consts"], p["num_carry"]
     body = flatten(p["jaxpr"])
     sequence = operand >= constants + carried
-    stacked = result >= carried
-
-    def carry(axis: int) -> int | None:
-        if sequence and axis == 0:
-            return None
-        marks = {body.inputs[operand]: axis - sequence if axis != MIXED else MIXED}
-        ends = _fixed_point(body, marks, range(constants, constants + carried), body.outputs[:carried])
-        end = ends.get(body.outputs[result])
-        return end if end is None or end == MIXED else end + stacked
-
-    return _pairs(len(program.shape(eqn.operands[operand])), carry)
+    marks = {body.inputs[operand]: MIXED if axis == MIXED or (sequence and axis == 0) else axis - sequence}
+    ends = _fixed_point(body, marks, range(constants, constants + carried), body.outputs[:carried], along)
+    end = ends.get(body.outputs[result])
+    return end if end is None or end == MIXED else end + (result >= carried)
 
 
 @ties("while")
@@ -102,17 +107,19 @@ def while_loop(program: Program, eqn: Equation, operand: int, result: int) -> Pa
 
     def carry(axis: int) -> int | None:
         start = body.inputs[operand - skipped]
-        ends = _fixed_point(body, {start: axis}, state, body.outputs)
+        ends = _fixed_point(body, {start: axis}, state, body.outputs, follow)
         return ends.get(body.inputs[constants + result], ends.get(body.outputs[result]))
 
     return _pairs(len(program.shape(eqn.operands[operand])), carry)
 
 
-def _fixed_point(body: Program, marks: dict[int, int], places: Iterable[int], outputs: Sequence[int]) -> dict[int, int]:
+def _fixed_point(
+    body: Program, marks: dict[int, int], places: Iterable[int], outputs: Sequence[int], along: Following
+) -> dict[int, int]:
     """The marks after any number of turns, the state's inputs holding what their outputs brought."""
     pairs = [(body.inputs[place], output) for place, output in zip(places, outputs, strict=True)]
     while True:
-        ends = follow(body, marks)
+        ends = along(body, marks)
         grown = dict(marks)
         for start, end in pairs:
             if end in ends:
@@ -126,11 +133,13 @@ def _fixed_point(body: Program, marks: dict[int, int], places: Iterable[int], ou
 def branches(program: Program, eqn: Equation, operand: int, result: int) -> Pairs | None:
     if operand == 0:
         return ()
+    rank = len(program.shape(eqn.operands[operand]))
+    return _pairs(rank, lambda axis: branches_end(eqn, operand, result, axis, follow))
+
+
+def branches_end(eqn: Equation, operand: int, result: int, axis: int, along: Following) -> int | None:
+    """The same for a choice between branches, of an operand that they see."""
     programs = [flatten(body) for body in eqn.parameters["branches"]]
-
-    def carry(axis: int) -> int | None:
-        ends = {follow(body, {body.inputs[operand - 1]: axis}).get(body.outputs[result]) for body in programs}
-        ends.discard(None)
-        return (ends.pop() if len(ends) == 1 else MIXED) if ends else None
-
-    return _pairs(len(program.shape(eqn.operands[operand])), carry)
+    ends = {along(body, {body.inputs[operand - 1]: axis}).get(body.outputs[result]) for body in programs}
+    ends.discard(None)
+    return (ends.pop() if len(ends) == 1 else MIXED) if ends else None
