@@ -38,8 +38,17 @@ def steps_first(eqn: Equation, place: int, result: bool) -> bool:
     """Whether axis 0 of an operand (or of a result) counts a scan's steps: vectors are batched behind it, not moved there."""
     if eqn.name != "scan":
         return False
-    carried = eqn.parameters["num_carry"]
-    return place >= (carried if result else eqn.parameters["num_consts"] + carried)
+    constants, carried = scan_counts(eqn)
+    return place >= (carried if result else constants + carried)
+
+
+def scan_counts(eqn: Equation) -> tuple[int, int]:
+    """How many constants and how many carried values a scan has; its operands are these, then what it steps through."""
+    p = eqn.parameters
+    if "num_carry" in p:
+        return p["num_consts"], p["num_carry"]
+    constants, carried, _ = p["ft_in"].unpack()  # from JAX 0.11 on
+    return len(list(constants.vals)), len(list(carried.vals))
 
 
 def bodies(eqn: Equation) -> list[Program]:

@@ -15,6 +15,7 @@ import jax
 
 from netjac.graph.program import Equation, Program, flatten
 from netjac.rules.local import axis_ties, linearise
+from netjac.rules.loops import scan_counts
 from netjac.rules.ties import Pairs, ties
 
 MIXED = -1
@@ -78,17 +79,15 @@ Following = Callable[[Program, dict[int, int]], dict[int, int]]
 @ties("scan")
 def scan(program: Program, eqn: Equation, operand: int, result: int) -> Pairs | None:
     def carry(axis: int) -> int | None:
-        steps = eqn.parameters["num_consts"] + eqn.parameters["num_carry"]
-        return None if operand >= steps and axis == 0 else scan_end(eqn, operand, result, axis, follow)
+        return None if operand >= sum(scan_counts(eqn)) and axis == 0 else scan_end(eqn, operand, result, axis, follow)
 
     return _pairs(len(program.shape(eqn.operands[operand])), carry)
 
 
 def scan_end(eqn: Equation, operand: int, result: int, axis: int, along: Following) -> int | None:
     """Where a loop over steps carries an operand's axis, the body followed `along`; None where nothing of it arrives."""
-    p = eqn.parameters
-    constants, carried = p["num_consts"], p["num_carry"]
-    body = flatten(p["jaxpr"])
+    constants, carried = scan_counts(eqn)
+    body = flatten(eqn.parameters["jaxpr"])
     sequence = operand >= constants + carried
     marks = {body.inputs[operand]: MIXED if axis == MIXED or (sequence and axis == 0) else axis - sequence}
     ends = _fixed_point(body, marks, range(constants, constants + carried), body.outputs[:carried], along)

@@ -1,1 +1,0 @@
-"""∂output/∂parameters of many samples, from factors that are never multiplied out."""
