@@ -18,6 +18,7 @@ from netjac.errors import (
 from netjac.jacobian import explain, jacobian, value_and_jacobian
 from netjac.networks import Network
 from netjac.operator import Jacobian
+from netjac.parameters.matrix import ParameterJacobian, ntk, parameter_matrix
 from netjac.plan.plan import Plan
 from netjac.points import mark
 from netjac.torch_drop_in import torch_jacobian_function
@@ -34,6 +35,7 @@ __all__ = [
     "Network",
     "NonFiniteError",
     "NotDifferentiableError",
+    "ParameterJacobian",
     "Plan",
     "ShapeError",
     "StochasticNetworkError",
@@ -47,6 +49,8 @@ __all__ = [
     "jacobian_function",
     "mark",
     "network",
+    "ntk",
+    "parameter_matrix",
     "torch_jacobian_function",
     "value_and_jacobian",
 ]

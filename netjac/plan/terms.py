@@ -238,7 +238,7 @@ class Writer(Account):
                 a, b = self._only_common_ties(total, term)
                 found = self.add(a, b)
             if found is None:
-                a, b = self._fully_dense(total), self._fully_dense(term)
+                a, b = self.fully_dense(total), self.fully_dense(term)
                 found = self.add(a, b)
             assert found is not None
             total = found
@@ -255,7 +255,8 @@ class Writer(Account):
                     left, right = self._whole(left, side, axis), self._whole(right, side, axis)
         return left, right
 
-    def _fully_dense(self, term: Stored) -> Stored:
+    def fully_dense(self, term: Stored) -> Stored:
+        """Every axis one atom of its own, ties written out."""
         term = self._untied(term, tuple(sorted(term.pattern.tied)))
         for side in ("out", "inn"):
             for axis in range(len(getattr(term.pattern, side))):

@@ -1,0 +1,1 @@
+"""∂output/∂parameters of many samples, from factors that are never multiplied out."""

@@ -1,0 +1,153 @@
+"""The factors of ∂output/∂parameters at a network's input, and in which pieces of the batch they fit the memory budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+
+from netjac.compiled import ready
+from netjac.errors import ShapeError, UnknownNameError
+from netjac.jacobian import input_names, output_names, refuse_integers
+from netjac.memory import budget
+from netjac.parameters.questions import Uses
+from netjac.parameters.uses import layout
+from netjac.pieces import Options, Request, run_answers, setting_of
+from netjac.plan.eliminate import Linearised
+from netjac.plan.held import held
+from netjac.plan.plan import Plan
+from netjac.precision import multiplied, precise
+from netjac.tracing import Point, meet, narrowed
+
+SHARE = 0.25
+"""Of the memory budget, for factors: what is asked of them needs room too."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The uses of all parameters by one run of samples, with their arrays; `first` is the first of its rows."""
+
+    uses: Uses
+    arrays: list[list[jax.Array]]
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The parameters by name, in order, each with its shape, and the rows that one sample has."""
+
+    shapes: dict[str, tuple[int, ...]]
+    rows: int
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Name → where its entries lie among the columns."""
+        found, start = {}, 0
+        for name, size in zip(self.shapes, self.each, strict=True):
+            found[name] = slice(start, start + size)
+            start += size
+        return found
+
+    @property
+    def each(self) -> tuple[int, ...]:
+        return tuple(prod(shape) for shape in self.shapes.values())
+
+
+class Question:
+    """One output by all trainable parameters at X, by its factors."""
+
+    def __init__(self, model: Any, X: Any, of: str, options: Options) -> None:
+        self.point = meet(model, X, options.precision)
+        ofs, _ = output_names(self.point, of)
+        if len(ofs) > 1:
+            raise ShapeError(f"a parameter matrix is of one output, and there are {', '.join(ofs)}; name one with of=")
+        if self.point.samples is None:
+            raise ShapeError(
+                f"{self.point.network.name!r} has no axis of samples; make it a network with nj.network(f, batched=True)"
+            )
+        names, _ = input_names(self.point, "parameters")
+        refuse_integers(self.point, ofs, names)
+        program, value = self.point.traced.program, self.point.traced.value
+        shape = program.shape(value(ofs[0]))
+        if shape[:1] != (self.point.samples,):
+            raise UnknownNameError(f"axis 0 of {ofs[0]!r} does not count samples: its shape is {shape}")
+        self.dtype = np.dtype(program.dtype(value(ofs[0])))
+        self.sizes = Sizes({name: program.shape(value(name)) for name in names}, prod(shape[1:]))
+        self._request, self._options = Request(tuple(ofs), tuple(names), local=True), options
+        self._whole: Factors | None = None
+
+    @property
+    def samples(self) -> int:
+        assert self.point.samples is not None
+        return self.point.samples
+
+    def blocks(self) -> Iterator[Factors]:
+        """The factors of all samples, a run of them at a time where all do not fit; those that do are kept."""
+        if self._whole is not None:
+            yield self._whole
+            return
+        taken = self._fitting()
+        if taken >= self.samples:
+            self._whole = self._made(self.point, 0)
+            yield self._whole
+            return
+        for start in range(0, self.samples, taken):
+            count = min(taken, self.samples - start)
+            yield self._made(narrowed(self.point, start, count), start)
+
+    def of_samples(self, first: int, last: int) -> Factors:
+        """The factors of a run of samples, of more where the network lets samples see each other."""
+        if (first, last) == (0, self.samples) or not self._may_part():
+            return self._whole or self._made(self.point, 0)
+        return self._made(narrowed(self.point, first, last - first), first)
+
+    def _may_part(self) -> bool:
+        return self.point.apart(self._request.at(self.point).of[0])
+
+    def _fitting(self) -> int:
+        """How many samples' factors fit at a time."""
+        if not self._may_part():
+            return self.samples
+        peak = self._plan(self.point)[0].peak
+        room = SHARE * budget(self._options.memory)
+        return self.samples if peak <= room else max(1, int(self.samples * room / peak))
+
+    def _plan(self, point: Point) -> tuple[Plan, Uses, tuple[tuple[int, ...], ...]]:
+        """With each use's places among the plan's answers."""
+
+        def made() -> tuple[Plan, Uses, tuple[tuple[int, ...], ...]]:
+            question = self._request.at(point)
+            plan, uses = held(Linearised(point.traced.program), question, setting_of(point, question.of[0]))
+            places = {answer.register: place for place, answer in enumerate(plan.answers)}
+            layouts = ((use.wrt, layout(*(factor.pattern for factor in use.factors))) for use in uses)
+            return plan, tuple(layouts), tuple(tuple(places[f.register] for f in use.factors) for use in uses)
+
+        return point.traced.once(("held", self._request), made)
+
+    def _made(self, point: Point, start: int) -> Factors:
+        plan, uses, places = self._plan(point)
+        question = self._request.at(point)
+        identity = ("held", point.traced.identity, question, setting_of(point, question.of[0]), point.wide)
+        program = point.traced.program
+        compiled = ready(identity, plan, program, question, frozenset(), point.precision)
+        arrays = run_answers(point, compiled)[1]
+        assert point.samples is not None
+        return Factors(
+            uses,
+            [[arrays[place] for place in own] for own in places],
+            start * self.sizes.rows,
+            point.samples * self.sizes.rows,
+        )
+
+    def asking(self) -> AbstractContextManager[Any]:
+        """The context in which questions are put to the factors: their dtype, their precision."""
+        stack = ExitStack()
+        stack.enter_context(precise(self.point.wide))
+        stack.enter_context(multiplied(self.point.precision))
+        return stack

@@ -1,0 +1,341 @@
+"""`parameter_matrix`: the Jacobian of all samples by all parameters, N·m × M, answered from its factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
+
+from netjac.errors import ShapeError, TooLargeError, UnknownNameError
+from netjac.memory import budget
+from netjac.networks.arrays import like, to_numpy
+from netjac.parameters import questions
+from netjac.parameters.factored import Question
+from netjac.pieces import Options
+from netjac.plan.table import memory as in_words
+from netjac.progress import Progress
+
+SMALL = 4096
+"""Rows up to which singular values come from the Gram matrix's eigenvalues."""
+
+
+class ParameterJacobian:
+    """∂output/∂parameters of all samples: row n·m + i is output i of sample n, columns are the parameters one after another.
+
+    `names` maps each trainable parameter to its slice of the columns, in the order of the network's `parameters`, each laid out
+    as the parameter itself (C order); one that the output does not depend on has zeros. Nothing of size N·m × M is made unless
+    its entries are asked for: a dense layer is kept as (N, m, outputs) and (N, inputs), a convolution with its patches.
+    """
+
+    __array_priority__ = 100.0
+
+    def __init__(self, question: Question, options: Options) -> None:
+        self._question, self._options = question, options
+        self._reference = question.point.given[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N·m, M)."""
+        sizes = self._question.sizes
+        return self._question.samples * sizes.rows, sum(sizes.each)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._question.dtype
+
+    @property
+    def names(self) -> dict[str, slice]:
+        """Parameter → its columns."""
+        return self._question.sizes.columns
+
+    @property
+    def T(self) -> TransposedParameterJacobian:  # noqa: N802  the name that arrays have it under
+        """Jᵀ as an operator: `J.T @ u`."""
+        return TransposedParameterJacobian(self)
+
+    def unflatten(self, vector: Any) -> dict[str, Any]:
+        """A vector (…, M) as arrays (…, *parameter) by name."""
+        array = np.asarray(vector)
+        shapes = self._question.sizes.shapes
+        return {n: array[..., self.names[n]].reshape((*array.shape[:-1], *shape)) for n, shape in shapes.items()}
+
+    # Products --------------------------------------------------------------------------------------------------
+
+    def __matmul__(self, v: Any) -> Any:
+        """J v: (N·m,) from a vector (M,) or arrays by parameter name; (N·m, k) from (M, k)."""
+        if isinstance(v, TransposedParameterJacobian):
+            return self.gram() if v.T is self else NotImplemented
+        vectors, single = self._tangents(v)
+        found = np.zeros((self.shape[0], vectors.shape[1]), self.dtype)
+        with self._question.asking():
+            tangents = [jnp.asarray(vectors[place].T, self.dtype) for place in self.names.values()]
+            for block in self._question.blocks():
+                rows = questions.pushed(block.uses, block.arrays, tangents, block.rows)
+                found[block.first : block.first + block.rows] = np.asarray(rows)
+        return self._back(found[:, 0] if single else found)
+
+    def _tangents(self, v: Any) -> tuple[np.ndarray, bool]:
+        """(M, k), and whether one was given."""
+        if isinstance(v, Mapping):
+            v = self._flattened(v)
+        array = to_numpy(v)
+        if array.ndim not in (1, 2) or array.shape[0] != self.shape[1]:
+            raise ShapeError(
+                f"J is {self.shape[0]} × {self.shape[1]}; multiply it with ({self.shape[1]},), ({self.shape[1]}, k) or a dict "
+                f"of arrays by parameter, not with {array.shape}"
+            )
+        return (array[:, None] if array.ndim == 1 else array), array.ndim == 1
+
+    def _flattened(self, tree: Mapping[str, Any]) -> np.ndarray:
+        unknown = sorted(set(tree) - set(self.names))
+        if unknown:
+            raise UnknownNameError.of("parameter", unknown[0], list(self.names))
+        found = np.zeros(self.shape[1], self.dtype)
+        for name, array in tree.items():
+            if to_numpy(array).shape != self._question.sizes.shapes[name]:
+                raise ShapeError(f"{name!r} has shape {self._question.sizes.shapes[name]}, not {to_numpy(array).shape}")
+            found[self.names[name]] = to_numpy(array).reshape(-1)
+        return found
+
+    def _pulled(self, u: Any) -> Any:
+        """Jᵀ u: (M,) from (N·m,) or (N, *out); (M, k) from (N·m, k)."""
+        array = to_numpy(u)
+        rows, single = self.shape[0], array.ndim == 1 or array.shape[0] != self.shape[0]
+        if array.size % max(rows, 1) or (single and array.size != rows) or array.ndim == 0:
+            raise ShapeError(
+                f"Jᵀ is {self.shape[1]} × {rows}; multiply it with ({rows},), ({rows}, k) or an array like the output"
+            )
+        block = array.reshape((rows, -1))
+        found = np.zeros((block.shape[1], self.shape[1]), np.float64 if self.dtype == np.float64 else np.float32)
+        with self._question.asking():
+            for factors in self._question.blocks():
+                own = jnp.asarray(block[factors.first : factors.first + factors.rows].T, self.dtype)
+                parts = questions.pulled(factors.uses, factors.arrays, own, self._question.sizes.each)
+                for place, part in zip(self.names.values(), parts, strict=True):
+                    found[:, place] += np.asarray(part)
+        found = found.astype(self.dtype)
+        return self._back(found[0] if single else found.T)
+
+    # Answers from the factors -----------------------------------------------------------------------------------
+
+    def gram(self, other: ParameterJacobian | None = None) -> Any:
+        """J Jᵀ, or J J′ᵀ with that of other samples of the same network, (N·m, N′·m): the empirical neural tangent kernel.
+
+        Σ over the layers of (δδᵀ) ∘ (hhᵀ), or of the rows themselves where that takes less (Jacot et al., arXiv 1806.07572;
+        Novak et al., arXiv 2206.08720).
+        """
+        beside = other or self
+        if beside.names != self.names:
+            raise ShapeError("a kernel is between samples of one network, and these have other parameters")
+        self._afford(self.shape[0] * beside.shape[0], "the Gram matrix", "fewer samples, or J.row_norms()")
+        found = np.zeros((self.shape[0], beside.shape[0]), self.dtype)
+        with self._question.asking():
+            for one in self._question.blocks():
+                for two in beside._question.blocks():
+                    part = questions.gram(one.uses, one.arrays, two.uses, two.arrays, one.rows, two.rows)
+                    found[one.first : one.first + one.rows, two.first : two.first + two.rows] = np.asarray(part)
+        return self._back(found)
+
+    def row_norms(self) -> Any:
+        """‖row‖₂ of each row, (N·m,): for one output the norms of the per-sample gradients, which are not formed."""
+        found = np.zeros(self.shape[0], self.dtype)
+        with self._question.asking():
+            for block in self._question.blocks():
+                squares = np.asarray(questions.row_squares(block.uses, block.arrays, block.rows))
+                found[block.first : block.first + block.rows] = np.sqrt(np.maximum(squares, 0))
+        return self._back(found)
+
+    def normal_diagonal(self) -> Any:
+        """diag(JᵀJ), (M,): of a least-squares loss the diagonal of Gauss–Newton."""
+        found = np.zeros(self.shape[1], np.float64)
+        with self._question.asking():
+            for block in self._question.blocks():
+                parts = questions.column_squares(block.uses, block.arrays, self._question.sizes.each)
+                for place, part in zip(self.names.values(), parts, strict=True):
+                    found[place] += np.asarray(part)
+        return self._back(found.astype(self.dtype))
+
+    def normal(self) -> Any:
+        """JᵀJ, (M, M), accumulated in float64. Raises `TooLargeError`."""
+        self._afford(2 * self.shape[1] ** 2, "JᵀJ", "J.normal_diagonal(), J.gram(), or products with J and J.T")
+        found = np.zeros((self.shape[1], self.shape[1]))
+        for start in range(0, self._question.samples, self._a_few()):
+            rows = self._entries(start, min(start + self._a_few(), self._question.samples)).astype(np.float64)
+            found += rows.T @ rows
+        return self._back(found.astype(self.dtype))
+
+    def svd(self, k: int) -> tuple[Any, Any, Any]:
+        """U (N·m, k), s (k,), Vᵀ (k, M): the k largest singular triplets.
+
+        From the Gram matrix's eigenvectors, in float64, for up to 4096 rows (singular values below √ε of the largest are lost
+        in its rounding), else by ARPACK on products alone (`scipy.sparse.linalg.svds`).
+        """
+        if not 0 < k <= min(self.shape):
+            raise ShapeError(
+                f"svd({k}): J is {self.shape[0]} × {self.shape[1]}; ask for 1 to {min(self.shape)} triplets"
+            )
+        if self.shape[0] > SMALL and k < min(self.shape):
+            u, s, vt = scipy.sparse.linalg.svds(self.to_linear_operator(), k=k, random_state=0)
+            order = np.argsort(s)[::-1]
+            return self._back(u[:, order]), self._back(s[order]), self._back(vt[order])
+        rows = self.shape[0]
+        values, vectors = scipy.linalg.eigh(np.asarray(self.gram(), np.float64), subset_by_index=(rows - k, rows - 1))
+        s = np.sqrt(np.maximum(values[::-1], 0))
+        u = vectors[:, ::-1]
+        scaled = np.divide(u, s, out=np.zeros_like(u), where=s > 0).astype(self.dtype)
+        return (
+            self._back(u.astype(self.dtype)),
+            self._back(s.astype(self.dtype)),
+            self._back(np.asarray(self._pulled(scaled)).T),
+        )
+
+    def to_linear_operator(self) -> scipy.sparse.linalg.LinearOperator:
+        """As a SciPy operator of shape (N·m, M), by products from the factors."""
+        working = np.dtype(np.float64 if self.dtype == np.float64 else np.float32)
+        return scipy.sparse.linalg.LinearOperator(
+            self.shape,
+            matvec=lambda v: np.asarray(self @ np.reshape(v, -1), working),
+            rmatvec=lambda u: np.asarray(self._pulled(np.reshape(u, -1)), working),
+            dtype=working,
+        )
+
+    # Entries ---------------------------------------------------------------------------------------------------
+
+    def to_numpy(self) -> np.ndarray:
+        """J itself, (N·m, M). Raises `TooLargeError` when it does not fit the memory budget."""
+        self._afford(
+            self.shape[0] * self.shape[1], "the matrix", "J.rows(…), J.columns(name), or products with J and J.T"
+        )
+        return self._entries(0, self._question.samples)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.to_numpy()
+        return array.astype(dtype) if dtype is not None else array
+
+    def rows(self, index: Any) -> Any:
+        """Some rows, (k, M) for a slice or a list of them, (M,) for one."""
+        chosen = np.arange(self.shape[0])[index]
+        flat = np.atleast_1d(chosen)
+        if not len(flat):
+            return self._back(np.zeros((0, self.shape[1]), self.dtype))
+        per = self._question.sizes.rows
+        first, last = int(flat.min()) // per, int(flat.max()) // per + 1
+        self._afford((last - first) * per * self.shape[1], "these rows", "fewer of them")
+        found = self._entries(first, last)[flat - first * per]
+        return self._back(found[0] if np.ndim(chosen) == 0 else found)
+
+    def columns(self, name: str) -> Any:
+        """The columns of one parameter, (N·m, size)."""
+        if name not in self.names:
+            raise UnknownNameError.of("parameter", name, list(self.names))
+        place = list(self.names).index(name)
+        size = self._question.sizes.each[place]
+        self._afford(self.shape[0] * size, "these columns", "J.rows(…) or products with J and J.T")
+        found = np.zeros((self.shape[0], size), self.dtype)
+        with self._question.asking():
+            for block in self._question.blocks():
+                own = [pair for pair in zip(block.uses, block.arrays, strict=True) if pair[0][0] == place]
+                uses = tuple((0, one) for (_, one), _ in own)
+                (part,) = questions.entries(uses, [arrays for _, arrays in own], block.rows, (size,))
+                found[block.first : block.first + block.rows] = np.asarray(part)
+        return self._back(found)
+
+    def _entries(self, first: int, last: int) -> np.ndarray:
+        """The rows of some samples."""
+        per = self._question.sizes.rows
+        with self._question.asking():
+            block = self._question.of_samples(first, last)
+            parts = questions.entries(block.uses, block.arrays, block.rows, self._question.sizes.each)
+            found = np.concatenate([np.asarray(part) for part in parts], 1).astype(self.dtype)
+        return found[first * per - block.first : last * per - block.first]
+
+    def _a_few(self) -> int:
+        """How many samples' rows are made at a time."""
+        row = self.shape[1] * self._question.sizes.rows * 8
+        return max(1, min(self._question.samples, int(0.1 * budget(self._options.memory) / max(row, 1))))
+
+    def _afford(self, numbers: int, what: str, instead: str) -> None:
+        needed, limit = numbers * max(self.dtype.itemsize, 4), budget(self._options.memory)
+        if needed > limit:
+            raise TooLargeError(
+                f"{what} takes {in_words(needed)}, over the memory budget of {in_words(limit)}; ask for {instead}, or give a "
+                "larger memory="
+            )
+
+    def _back(self, array: np.ndarray) -> Any:
+        return like(np.asarray(array), self._reference)
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        name = self._question.point.network.name
+        return f"ParameterJacobian of {name!r}: {rows} × {columns} ({self._question.samples} samples), {self.dtype}, as factors"
+
+
+class TransposedParameterJacobian:
+    """Jᵀ: products with cotangents."""
+
+    __array_priority__ = 100.0
+
+    def __init__(self, jacobian: ParameterJacobian) -> None:
+        self._jacobian = jacobian
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, N·m)."""
+        return self._jacobian.shape[::-1]
+
+    @property
+    def T(self) -> ParameterJacobian:  # noqa: N802
+        return self._jacobian
+
+    def __matmul__(self, u: Any) -> Any:
+        """Jᵀ u; `J.T @ J` is `J.normal()`."""
+        if isinstance(u, ParameterJacobian):
+            return self._jacobian.normal() if u is self._jacobian else NotImplemented
+        return self._jacobian._pulled(u)
+
+
+def parameter_matrix(
+    model: Any,
+    X: Any,
+    *,
+    of: str = "output",
+    precision: str = "highest",
+    memory: int | float | str | None = None,
+    progress: Progress = None,
+) -> ParameterJacobian:
+    """The N·m × M Jacobian of one output by all trainable parameters, for all N samples of X, kept as factors.
+
+    Raises `ShapeError`, `UnknownNameError` and what `netjac.jacobian` raises.
+    """
+    options = Options(precision=precision, memory=memory, progress=progress)
+    return ParameterJacobian(Question(model, X, of, options), options)
+
+
+def ntk(
+    model: Any,
+    X1: Any,
+    X2: Any = None,
+    *,
+    contract: str | None = None,
+    of: str = "output",
+    precision: str = "highest",
+    memory: int | float | str | None = None,
+) -> Any:
+    """The empirical neural tangent kernel Σ_θ ∂f_i(x)/∂θ ∂f_j(x′)/∂θ, (N1, N2, m, m).
+
+    `X2`: other samples, those of X1 by default. `contract`: "trace" gives Σ_i K[·, ·, i, i], (N1, N2). Jacot et al., arXiv
+    1806.07572. Raises `ShapeError`, `TooLargeError` and what `netjac.jacobian` raises.
+    """
+    if contract not in (None, "trace"):
+        raise UnknownNameError.of("contract", str(contract), ("trace",))
+    one = parameter_matrix(model, X1, of=of, precision=precision, memory=memory)
+    two = one if X2 is None else parameter_matrix(model, X2, of=of, precision=precision, memory=memory)
+    flat = to_numpy(one.gram(two))
+    m = one._question.sizes.rows
+    kernel = flat.reshape((-1, m, flat.shape[1] // max(m, 1), m)).transpose(0, 2, 1, 3)
+    return like(np.ascontiguousarray(np.trace(kernel, axis1=2, axis2=3) if contract else kernel), X1)

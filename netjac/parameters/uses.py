@@ -1,0 +1,123 @@
+"""One use of a parameter as labelled arrays: any question about Σ δ · h is an einsum over them.
+
+The labels are a pattern's own, so that ties are equal labels. Which arrays are contracted first is opt_einsum's choice, by
+operations: for the Gram matrix of a dense layer it comes to (δδᵀ) ∘ (hhᵀ), for a layer of many sites to whichever is cheaper of
+the rows themselves and the "ghost" form without them (Goodfellow, arXiv 1510.01799; Li et al., arXiv 2110.05679).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import jax
+import jax.numpy as jnp
+
+from netjac.factors.pattern import Pattern, labels_of
+from netjac.factors.product import HALF, matched
+
+Operand = tuple[tuple[int, ...], jax.Array]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a use before its numbers are: the labels of the result's two sides and of each array.
+
+    `out` and `inn` are the labels of the flat row and of the flat parameter index, in order; `scale` counts what is summed
+    without numbers.
+    """
+
+    out: tuple[int, ...]
+    inn: tuple[int, ...]
+    arrays: tuple[tuple[int, ...], ...]
+    sizes: tuple[int, ...]
+    scale: int
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """The parameter's axes as this use divides them."""
+        return tuple(self.sizes[n] for n in self.inn)
+
+    @property
+    def stored(self) -> int:
+        """How many numbers it has."""
+        return sum(prod(self.sizes[n] for n in labels) for labels in self.arrays)
+
+
+def layout(upper: Pattern, lower: Pattern | None = None) -> Layout:
+    """Of δ · h, or of one factor alone."""
+    if lower is None:
+        return Layout(labels_of(upper.out), labels_of(upper.inn), (upper.data,), upper.sizes, 1)
+    left, right, meeting = matched(upper, lower)
+    names = {theirs: ours for ours, theirs in meeting}
+    sizes = list(left.pattern.sizes)
+    for label, size in enumerate(right.pattern.sizes):
+        if label not in names:
+            names[label] = len(sizes)
+            sizes.append(size)
+    out, inn = labels_of(left.pattern.out), tuple(names[n] for n in labels_of(right.pattern.inn))
+    data = left.pattern.data, tuple(names[n] for n in right.pattern.data)
+    summed = {*labels_of(left.pattern.inn)} - {*out, *inn, *data[0], *data[1]}
+    return Layout(out, inn, data, tuple(sizes), prod(sizes[n] for n in summed))
+
+
+class Contraction:
+    """A sum of products over named labels, of as many uses and vectors as are brought into it."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._same: list[int] = []
+        self._operands: list[Operand] = []
+        self._indices: list[int] = []
+        self._scale = 1
+
+    def label(self, size: int) -> int:
+        self._sizes.append(size)
+        self._same.append(len(self._same))
+        return len(self._same) - 1
+
+    def use(self, one: Layout, arrays: Sequence[jax.Array]) -> tuple[list[int], list[int]]:
+        """Bring a use in; gives the labels of its row and of its parameter index."""
+        names = [self.label(size) for size in one.sizes]
+        for labels, array in zip(one.arrays, arrays, strict=True):
+            shape = [one.sizes[n] for n in labels]
+            self.array([names[n] for n in labels], array.reshape(shape))
+        self._scale *= one.scale
+        out, inn = [names[n] for n in one.out], [names[n] for n in one.inn]
+        self._indices += [*out, *inn]
+        return out, inn
+
+    def array(self, labels: Sequence[int], array: jax.Array) -> None:
+        wide = array.astype(jnp.float32) if array.dtype in HALF else array
+        self._operands.append((tuple(labels), wide))
+
+    def tie(self, some: Sequence[int], others: Sequence[int]) -> None:
+        """Make two lists of labels the same, one by one."""
+        for a, b in zip(some, others, strict=True):
+            self._same[self._root(a)] = self._root(b)
+
+    def _root(self, label: int) -> int:
+        while self._same[label] != label:
+            label = self._same[label]
+        return label
+
+    def sum(self, result: Sequence[int]) -> jax.Array:
+        """Σ over all labels that the result has not; one that stands in it twice is a diagonal, written out."""
+        operands = [([self._root(n) for n in labels], array) for labels, array in self._operands]
+        dtype = jnp.result_type(*(array.dtype for _, array in operands))
+        wanted: list[int] = []
+        for root in map(self._root, result):
+            if root in wanted:
+                twin = self.label(self._sizes[root])
+                operands.append(([root, twin], jnp.eye(self._sizes[root], dtype=dtype)))
+                wanted.append(twin)
+            else:
+                wanted.append(root)
+        present = {n for labels, _ in operands for n in labels}
+        silent = {self._root(n) for n in self._indices} - present - {*wanted}
+        operands += [([n], jnp.ones(self._sizes[n], dtype)) for n in wanted if n not in present]
+        short = {n: place for place, n in enumerate(dict.fromkeys(n for labels, _ in operands for n in labels))}
+        flat = [entry for labels, array in operands for entry in (array, [short[n] for n in labels])]
+        found = jnp.einsum(*flat, [short[n] for n in wanted], optimize="optimal" if len(operands) < 8 else "auto")
+        return found * (self._scale * prod(self._sizes[n] for n in silent))
