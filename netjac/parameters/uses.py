@@ -69,6 +69,7 @@ class Contraction:
         self._sizes: list[int] = []
         self._same: list[int] = []
         self._operands: list[Operand] = []
+        self._scalars: list[jax.Array] = []
         self._indices: list[int] = []
         self._scale = 1
 
@@ -90,7 +91,11 @@ class Contraction:
 
     def array(self, labels: Sequence[int], array: jax.Array) -> None:
         wide = array.astype(jnp.float32) if array.dtype in HALF else array
-        self._operands.append((tuple(labels), wide))
+        if labels:
+            self._operands.append((tuple(labels), wide))
+        else:
+            # Apart from the einsum, so that equal products of several uses are seen to be equal.
+            self._scalars.append(wide.reshape(()))
 
     def tie(self, some: Sequence[int], others: Sequence[int]) -> None:
         """Make two lists of labels the same, one by one."""
@@ -105,7 +110,7 @@ class Contraction:
     def sum(self, result: Sequence[int]) -> jax.Array:
         """Σ over all labels that the result has not; one that stands in it twice is a diagonal, written out."""
         operands = [([self._root(n) for n in labels], array) for labels, array in self._operands]
-        dtype = jnp.result_type(*(array.dtype for _, array in operands))
+        dtype = jnp.result_type(*(array.dtype for array in (*self._scalars, *(array for _, array in operands))))
         wanted: list[int] = []
         for root in map(self._root, result):
             if root in wanted:
@@ -119,5 +124,8 @@ class Contraction:
         operands += [([n], jnp.ones(self._sizes[n], dtype)) for n in wanted if n not in present]
         short = {n: place for place, n in enumerate(dict.fromkeys(n for labels, _ in operands for n in labels))}
         flat = [entry for labels, array in operands for entry in (array, [short[n] for n in labels])]
-        found = jnp.einsum(*flat, [short[n] for n in wanted], optimize="optimal" if len(operands) < 8 else "auto")
+        path = "optimal" if len(operands) < 8 else "auto"
+        found = jnp.einsum(*flat, [short[n] for n in wanted], optimize=path) if flat else jnp.ones((), dtype)
+        for scalar in self._scalars:
+            found = found * scalar
         return found * (self._scale * prod(self._sizes[n] for n in silent))
