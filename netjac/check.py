@@ -162,7 +162,7 @@ def _reverse_mode(context: Asked) -> tuple[str, Pull]:
     point, of, wrt = context.point, context.request.of[0], context.request.wrt[0]
     network, traced = point.network, point.traced
     outputs = list(traced.outputs)
-    if of not in outputs or not (wrt in traced.inputs or wrt in traced.trainable):
+    if of not in outputs or not (wrt in traced.inputs or wrt in point.network.trainable):
         sweep = sweeps(context)
         return "reverse mode of jax, on the traced network", lambda u: sweep("pull", u)
     inputs = [to_numpy(value) for value in point.given]

@@ -289,7 +289,8 @@ def ask_one(model: Any, x: Any, wrt: str, of: str, options: Options) -> Asked:
 
 def _understood(point: Point, wrt: Names, of: Names) -> tuple[list[Request], bool, bool]:
     """The requests that the names come to, and whether the outputs and the inputs are answered by name."""
-    place = (wrt if isinstance(wrt, str) else tuple(wrt), of if isinstance(of, str) else tuple(of))
+    wrt, of = _names("wrt", wrt), _names("of", of)
+    place = (wrt, of, point.network.trainable if wrt == "parameters" else None)
 
     def found() -> tuple[list[Request], bool, bool]:
         ofs, named_of = output_names(point, of)
@@ -301,6 +302,14 @@ def _understood(point: Point, wrt: Names, of: Names) -> tuple[list[Request], boo
         return requests, named_of, named_wrt
 
     return point.traced.once(place, found)
+
+
+def _names(argument: str, value: Any) -> str | tuple[str, ...]:
+    """What `wrt` or `of` may be. Raises `ShapeError`."""
+    names = value if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ShapeError(f"{argument}={value!r} names nothing; give a name, or a list of names")
+    return names
 
 
 def _nested(group: Group) -> Any:
@@ -334,7 +343,7 @@ def input_names(point: Point, wrt: Names) -> tuple[list[str], bool]:
             _known(point, name)
         return list(wrt), True
     if wrt == "parameters":
-        names = [n for n in traced.parameters if n in traced.trainable]
+        names = [n for n in traced.parameters if n in point.network.trainable]
         if not names:
             raise UnknownNameError(f"{point.network.name!r} has no trainable parameters; ask for an input or a layer")
         return names, True

@@ -18,7 +18,7 @@ import numpy as np
 
 from netjac.calibration import rates
 from netjac.compiled import Compiled, Posed, compiled
-from netjac.errors import TooLargeError
+from netjac.errors import TooLargeError, UnknownNameError
 from netjac.memory import budget
 from netjac.plan.eliminate import Question
 from netjac.plan.search import Setting
@@ -30,17 +30,22 @@ from netjac.tracing import Point, narrowed
 Pair = tuple[int, int]
 ALWAYS_FITS = 64 * 2**20
 FIRST = np.int32(0)
+PRECISIONS = ("highest", "high", "default")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to compute: see `netjac.jacobian`."""
+    """How to compute: see `netjac.jacobian`. Raises `UnknownNameError`."""
 
     engine: str = "auto"
     precision: str = "highest"
     memory: int | float | str | None = None
     progress: Progress = None
     with_values: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError.of("precision", str(self.precision), PRECISIONS)
 
 
 @dataclass(frozen=True)

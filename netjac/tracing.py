@@ -38,7 +38,6 @@ class Traced:
     inputs: dict[str, int]
     outputs: dict[str, int]
     parameters: dict[str, int]
-    trainable: frozenset[str]
     layers: dict[str, int]
     identity: Hashable
     seen: Seen
@@ -230,7 +229,6 @@ def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[Any]) -> T
         inputs,
         outputs,
         dict(zip(parameters, program.inputs, strict=False)),
-        network.trainable,
         dict(program.points),
         key(program),
         _seen(network, program, inputs, outputs),

@@ -251,3 +251,34 @@ def test_samples_that_do_not_match_and_words_for_numbers_are_refused():
         nj.jacobian(batched(lambda a, b: a + b), (draw(2, 1), draw(3, 1)))
     with pytest.raises(nj.NotDifferentiableError, match="holds no numbers"):
         nj.jacobian(jnp.sin, np.array(["a"]))
+
+
+# Asked wrongly ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"precision": "exact"}, "no precision is called 'exact'"),
+        ({"wrt": 5}, "wrt=5 names nothing"),
+        ({"wrt": []}, r"wrt=\[\] names nothing"),
+        ({"of": []}, r"of=\[\] names nothing"),
+        ({"of": None}, "of=None names nothing"),
+        ({"of": ["output", 3]}, "give a name, or a list of names"),
+        ({"engine": "fast"}, "no engine is called 'fast'"),
+        ({"memory": "lots"}, "memory='lots' is no size"),
+        ({"memory": -5}, "leaves no room"),
+    ],
+)
+def test_an_option_that_means_nothing_is_said_and_spoils_no_later_question(options, told):
+    network, x = batched(jnp.tanh), draw(2, 3)
+    before = np.asarray(nj.jacobian(network, x))
+    with pytest.raises(nj.NetjacError, match=told):
+        nj.jacobian(network, x, **options).to_numpy()
+    np.testing.assert_array_equal(np.asarray(nj.jacobian(network, x)), before)
+
+
+@pytest.mark.parametrize("nothing", [None, (), {}])
+def test_no_array_at_all_is_said(nothing):
+    with pytest.raises(nj.ShapeError, match="no array at all"):
+        nj.jacobian(jnp.tanh, nothing)

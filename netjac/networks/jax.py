@@ -62,6 +62,10 @@ class JaxNetwork(Network):
     def flatten(self, x: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         arguments = self._arguments(x)
         paths, self._tree = jax.tree_util.tree_flatten_with_path(arguments, is_leaf=_is_array)
+        if not paths:
+            raise ShapeError(
+                f"{self.name!r} was given no array at all; give its input: an array, or a tree with arrays in it"
+            )
         leaves = tuple(np.asarray(leaf) if isinstance(leaf, float | int) else leaf for _, leaf in paths)
         if self._names is not None:
             if len(self._names) != len(leaves):

@@ -337,5 +337,6 @@ def ntk(
     two = one if X2 is None else parameter_matrix(model, X2, of=of, precision=precision, memory=memory)
     flat = to_numpy(one.gram(two))
     m = one._question.sizes.rows
-    kernel = flat.reshape((-1, m, flat.shape[1] // max(m, 1), m)).transpose(0, 2, 1, 3)
+    samples = one._question.samples, two._question.samples
+    kernel = flat.reshape((samples[0], m, samples[1], m)).transpose(0, 2, 1, 3)
     return like(np.ascontiguousarray(np.trace(kernel, axis1=2, axis2=3) if contract else kernel), X1)

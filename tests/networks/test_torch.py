@@ -320,3 +320,14 @@ def test_the_framework_engine_gives_the_same_numbers():
     with precise(True):
         ours, theirs = nj.jacobian(module, x).to_numpy(), nj.jacobian(module, x, engine="framework").to_numpy()
     np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
+
+
+def test_what_is_frozen_after_the_first_question_is_left_out_of_the_next():
+    module = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    network, x = nj.network(module), torch.ones(2, 4, dtype=torch.float64)
+    assert len(nj.jacobian(network, x, wrt="parameters")) == 4
+    module[0].requires_grad_(False)
+    assert list(nj.jacobian(network, x, wrt="parameters")) == ["2.weight", "2.bias"]
+    assert nj.parameter_matrix(network, x).shape == (4, 8)
+    module[0].requires_grad_(True)
+    assert len(nj.jacobian(network, x, wrt="parameters")) == 4
