@@ -111,13 +111,22 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     bench.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
     bench.add_argument("--runs", type=int, default=9, help="calls of each way after the first (default %(default)s)")
 
+    ntk = commands.add_parser("ntk", help="the empirical neural tangent kernel of the samples, (N, N, m, m)")
+    _add_given(ntk)
+    ntk.add_argument("--of", metavar="NAME", help="output (default), or an output's or layer's name")
+    ntk.add_argument(
+        "--against", metavar="DATA", help="other samples, for a kernel between the two; DATA's own by default"
+    )
+    ntk.add_argument("--trace", action="store_true", help="summed over equal outputs: (N, N)")
+    ntk.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npy")
+
     calibrate = commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
-    for command in (jacobian, explain, check, bench, calibrate, demo):
+    for command in (jacobian, explain, check, bench, ntk, calibrate, demo):
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")
@@ -125,9 +134,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _add_question(command: argparse.ArgumentParser, models: str | None = None) -> None:
-    command.add_argument("model", metavar="MODEL", nargs=models, help=MODEL)
-    command.add_argument("data", metavar="DATA", nargs="?", help=DATA)
-    command.add_argument("--shape", metavar="N,N,…", help="without DATA: standard normal numbers of this shape")
+    _add_given(command, models)
     command.add_argument(
         "--wrt", metavar="NAME", action="append", help="input (default), parameters, or a name; may repeat"
     )
@@ -135,6 +142,13 @@ def _add_question(command: argparse.ArgumentParser, models: str | None = None) -
         "--of", metavar="NAME", action="append", help="output (default), or an output's or layer's name"
     )
     command.add_argument("--engine", default="auto", help="auto (default), structured, forward, reverse or framework")
+
+
+def _add_given(command: argparse.ArgumentParser, models: str | None = None) -> None:
+    """The model, its input, and what every computation may be told."""
+    command.add_argument("model", metavar="MODEL", nargs=models, help=MODEL)
+    command.add_argument("data", metavar="DATA", nargs="?", help=DATA)
+    command.add_argument("--shape", metavar="N,N,…", help="without DATA: standard normal numbers of this shape")
     command.add_argument(
         "--precision", default="highest", choices=("highest", "high", "default"), help="of matrix products"
     )

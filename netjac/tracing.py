@@ -160,7 +160,8 @@ def _is_wide(network: Network, arrays: Sequence[Any]) -> bool:
     dtype = computation_dtype(arrays)
     if dtype is not None:
         return str(dtype) == "float64"
-    return any(str(p.dtype) == "float64" for p in network.parameters.values())
+    with precise(True):  # else JAX shows them in float32
+        return any(str(p.dtype) == "float64" for p in network.parameters.values())
 
 
 def _cast(array: jax.Array, dtype: Any) -> jax.Array:

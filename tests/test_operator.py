@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 
 import netjac as nj
 from tests.jax_networks import Linear, mlp
@@ -323,3 +325,25 @@ def test_the_factors_multiply_to_the_jacobian():
         product = product @ factor.to_numpy()
     close(product, J.matrix())
     assert [f.form for f in J.factors] == ["dot_general", "sin", "dot_general"]
+
+
+@pytest.mark.parametrize("given", ["torch", "jax", "numpy"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_answer_has_the_inputs_dtype_whatever_its_framework(given, dtype):
+    W = np.random.default_rng(0).standard_normal((3, 3))
+    network = nj.network(lambda x: jnp.tanh(x @ W.astype(x.dtype)), batched=True)
+    plain = np.random.default_rng(1).standard_normal((2, 3)).astype(dtype)
+    with jax.enable_x64(dtype == "float64"):
+        x = {"torch": torch.from_numpy(plain), "jax": jnp.asarray(plain), "numpy": plain}[given]
+    J = nj.jacobian(network, x)
+    expected = np.asarray(J)
+    answers = {
+        "matrix": J.matrix(), "rows": J.rows([0, 2]), "columns": J.columns(1), "gram": J.gram(), "normal": J.normal(),
+        "diagonal": J.diagonal(), "norm": J.norm(), "svd": J.svd()[1], "values": J.singular_values(), "cond": J.cond(),
+        "logdet": J.logdet(), "J v": J @ x, "u J": x @ J if given == "numpy" else J.T @ x,
+        "value": nj.value_and_jacobian(network, x)[0],
+    }  # fmt: skip
+    for what, answer in answers.items():
+        assert str(answer.dtype).removeprefix("torch.") == dtype, what
+    tolerance = 1e-14 if dtype == "float64" else 1e-6
+    assert relative_error(np.asarray(answers["gram"]), expected @ np.swapaxes(expected, 1, 2)) < tolerance

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from netjac.errors import MissingExtraError, NotDifferentiableError
+from netjac.precision import is_wide, precise
 
 
 def framework_of(array: Any) -> str:
@@ -58,12 +59,18 @@ def like(array: jax.Array | np.ndarray, reference: Any) -> Any:
     """`array` in the framework of `reference`, on its device."""
     framework = framework_of(reference)
     if framework == "jax":
-        return jnp.asarray(array)
+        return _held(array)
     if framework == "torch":
-        return to_torch(jnp.asarray(array)).to(reference.device)
+        return to_torch(_held(array)).to(reference.device)
     if framework == "tensorflow":
         return sys.modules["tensorflow"].convert_to_tensor(np.asarray(array))
     return np.asarray(array)
+
+
+def _held(array: jax.Array | np.ndarray) -> jax.Array:
+    """By JAX, in the array's own dtype, be the user's x64 flag what it may."""
+    with precise(is_wide() or array.dtype.itemsize == 8):
+        return jnp.asarray(array)
 
 
 def to_torch(array: jax.Array) -> Any:

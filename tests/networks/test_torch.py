@@ -331,3 +331,18 @@ def test_what_is_frozen_after_the_first_question_is_left_out_of_the_next():
     assert nj.parameter_matrix(network, x).shape == (4, 8)
     module[0].requires_grad_(True)
     assert len(nj.jacobian(network, x, wrt="parameters")) == 4
+
+
+def test_words_go_through_a_float64_module_in_float64():
+    """Integers say nothing of the dtype to compute in; the weights do."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 2)).double()
+    words = torch.tensor([[1, 2, 3], [0, 6, 6]])
+    found = nj.jacobian(module, words, wrt="2.weight")
+    assert found.dtype == np.float64
+    inner = module[1](module[0](words)).detach().numpy()
+    expected = np.einsum("bi,mn->bmni", inner, np.eye(2))
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-14, atol=1e-15)
+    y, _ = nj.value_and_jacobian(module, words, wrt="2.weight")
+    assert y.dtype == torch.float64
+    np.testing.assert_allclose(y.detach().numpy(), module(words).detach().numpy(), rtol=1e-14)
