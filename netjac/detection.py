@@ -31,7 +31,6 @@ UPDATES = {"scatter-add": 2, "scatter_add": 2, "scatter": 2, "dynamic_update_sli
 FULLEST = 0.25
 """The share of entries above which a pattern is not followed further: a dense answer is as good."""
 
-
 BASE = 128
 """Of the digits in which places are sent through equations: bfloat16 holds integers to 256."""
 

@@ -83,8 +83,8 @@ class Point:
         """Whether each sample's part of a value follows from that sample alone, so that samples may be taken in pieces."""
         if self.samples is None:
             return False
-        samples = self.samples
-        return self.traced.once(("apart", of), lambda: apart(self.traced.program, samples, of))
+        traced = self.traced
+        return traced.once(("apart", of), lambda: apart(traced.program, traced.inputs.values(), of))
 
     def arguments(self) -> tuple[jax.Array, ...]:
         """The program's inputs, parameters first, as they are now."""

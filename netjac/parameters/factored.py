@@ -22,6 +22,7 @@ from netjac.plan.eliminate import Linearised
 from netjac.plan.held import held
 from netjac.plan.plan import Plan
 from netjac.precision import multiplied, precise
+from netjac.progress import tracked
 from netjac.tracing import Point, meet, narrowed
 
 SHARE = 0.25
@@ -97,7 +98,8 @@ class Question:
             self._whole = self._made(self.point, 0)
             yield self._whole
             return
-        for start in range(0, self.samples, taken):
+        starts = list(range(0, self.samples, taken))
+        for start in tracked(starts, self._options.progress, "samples"):
             count = min(taken, self.samples - start)
             yield self._made(narrowed(self.point, start, count), start)
 

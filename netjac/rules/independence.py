@@ -7,6 +7,8 @@ kept, it is taken to be mixed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from netjac.graph.program import Equation, Program, flatten
 from netjac.rules.elementwise import COMPARISONS, SAME, STEPS
 from netjac.rules.local import TIES, axis_ties, linearise
@@ -15,10 +17,9 @@ from netjac.rules.propagation import MIXED, branches_end, scan_end
 CALLS = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 
 
-def apart(program: Program, samples: int, of: int) -> bool:
-    """Whether entry b of a value's axis 0 follows from entry b of every input's that counts samples there."""
-    starts = {n: 0 for n in program.inputs if hasattr(program.types[n], "shape") and program.shape(n)[:1] == (samples,)}
-    return carried(program, starts).get(of, 0) == 0
+def apart(program: Program, inputs: Iterable[int], of: int) -> bool:
+    """Whether entry b of a value's axis 0 follows from entry b of the axis 0 of every input."""
+    return carried(program, dict.fromkeys(inputs, 0)).get(of, 0) == 0
 
 
 def carried(program: Program, starts: dict[int, int]) -> dict[int, int]:

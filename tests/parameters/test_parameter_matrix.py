@@ -249,3 +249,13 @@ def test_what_is_asked_wrongly_is_said():
         nj.parameter_matrix(network, x, memory="500B").gram()
     with pytest.raises(nj.UnknownNameError, match="trace"):
         nj.ntk(network, x, contract="sum")
+
+
+def test_runs_of_samples_are_told_of():
+    model, x = made("dense")
+    told = []
+    tell = lambda done, total: told.append((done, total))  # noqa: E731
+    J = nj.parameter_matrix(nj.network(model, batched=True), x, progress=tell)
+    J._question._fitting = lambda: 2
+    assert relative_error(J.row_norms(), np.linalg.norm(dense(model, x), axis=1)) < TIGHT
+    assert told[-1] == (3, 3)

@@ -112,3 +112,10 @@ def test_one_samples_sparse_jacobian_is_that_of_its_batch():
     expected = per_sample(jacrev(f, x), 2)
     assert relative_error(J, expected) < 1e-13
     assert relative_error(J[3].to_scipy().toarray(), expected[3]) < 1e-13
+
+
+def test_a_weight_as_long_as_the_batch_is_no_axis_of_samples():
+    model = Centred(RNG.standard_normal((4, 6)), RNG.standard_normal((6, 4)))
+    assert not known_apart(model, RNG.standard_normal((4, 4)))
+    linear = jax.tree_util.Partial(lambda w, x: jnp.tanh(x @ w) @ w, RNG.standard_normal((4, 4)))
+    assert known_apart(linear, RNG.standard_normal((4, 4)))
