@@ -81,8 +81,8 @@ class Point:
 
     def apart(self, of: int) -> bool:
         """Whether each sample's part of a value follows from that sample alone, so that samples may be taken in pieces."""
-        if self.samples is None:
-            return False
+        if self.samples in (None, 1):
+            return self.samples == 1
         traced = self.traced
         return traced.once(("apart", of), lambda: apart(traced.program, traced.inputs.values(), of))
 

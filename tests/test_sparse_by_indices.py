@@ -64,6 +64,7 @@ def test_samples_of_graphs_are_apart_and_each_is_sparse():
     J = nj.jacobian(nj.network(jax.vmap(f), batched=True), x)
     assert (J.structure.kind, J.structure.per_sample) == ("sparse", True)
     assert relative_error(J[2].to_scipy().toarray(), jacrev(f, x[2]).reshape(80, 80)) < 1e-13
+    assert nj.jacobian(nj.network(jax.vmap(f), batched=True), x[:1]).structure.kind == "sparse"
 
 
 def test_edges_that_are_an_input_are_read_at_every_call():
@@ -76,6 +77,8 @@ def test_edges_that_are_an_input_are_read_at_every_call():
         edges = np.random.default_rng(seed).integers(0, 50, (2, 40))
         J = nj.jacobian(network, (x, edges), wrt="x")
         assert relative_error(J.to_scipy().toarray(), jacrev(lambda x: f(x, edges), x)) < 1e-14  # noqa: B023
+    kept = [place for trace in network.traces.values() for place in trace.known if place[0] == "colouring"]
+    assert len(kept) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])

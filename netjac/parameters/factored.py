@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from netjac.compiled import ready
-from netjac.errors import ShapeError, UnknownNameError
+from netjac.errors import ShapeError
 from netjac.jacobian import input_names, output_names, refuse_integers
 from netjac.memory import budget
 from netjac.parameters.questions import Uses
@@ -77,7 +77,9 @@ class Question:
         program, value = self.point.traced.program, self.point.traced.value
         shape = program.shape(value(ofs[0]))
         if shape[:1] != (self.point.samples,):
-            raise UnknownNameError(f"axis 0 of {ofs[0]!r} does not count samples: its shape is {shape}")
+            raise ShapeError(
+                f"axis 0 of {ofs[0]!r} does not count samples: its shape is {shape}; name another with of="
+            )
         self.dtype = np.dtype(program.dtype(value(ofs[0])))
         self.sizes = Sizes({name: program.shape(value(name)) for name in names}, prod(shape[1:]))
         self._request, self._options = Request(tuple(ofs), tuple(names), local=True), options
@@ -88,8 +90,11 @@ class Question:
         assert self.point.samples is not None
         return self.point.samples
 
-    def blocks(self) -> Iterator[Factors]:
-        """The factors of all samples, a run of them at a time where all do not fit; those that do are kept."""
+    def blocks(self, told: bool = True) -> Iterator[Factors]:
+        """The factors of all samples, a run of them at a time where all do not fit; those that do are kept.
+
+        `told`: the runs are counted for whoever watches the progress.
+        """
         if self._whole is not None:
             yield self._whole
             return
@@ -99,7 +104,7 @@ class Question:
             yield self._whole
             return
         starts = list(range(0, self.samples, taken))
-        for start in tracked(starts, self._options.progress, "samples"):
+        for start in tracked(starts, self._options.progress if told else False, "samples"):
             count = min(taken, self.samples - start)
             yield self._made(narrowed(self.point, start, count), start)
 

@@ -29,6 +29,9 @@ class ParameterJacobian:
     `names` maps each trainable parameter to its slice of the columns, in the order of the network's `parameters`, each laid out
     as the parameter itself (C order); one that the output does not depend on has zeros. Nothing of size N·m × M is made unless
     its entries are asked for: a dense layer is kept as (N, m, outputs) and (N, inputs), a convolution with its patches.
+
+    Factors are made when the first question needs them, with the weights as they are then: after a step of training, ask
+    `parameter_matrix` again.
     """
 
     __array_priority__ = 100.0
@@ -58,10 +61,14 @@ class ParameterJacobian:
         return TransposedParameterJacobian(self)
 
     def unflatten(self, vector: Any) -> dict[str, Any]:
-        """A vector (…, M) as arrays (…, *parameter) by name."""
-        array = np.asarray(vector)
-        shapes = self._question.sizes.shapes
-        return {n: array[..., self.names[n]].reshape((*array.shape[:-1], *shape)) for n, shape in shapes.items()}
+        """A vector (…, M) as arrays (…, *parameter) by name, of the vector's framework."""
+        array, shapes = to_numpy(vector), self._question.sizes.shapes
+        if array.shape[-1:] != self.shape[1:]:
+            raise ShapeError(f"J has {self.shape[1]} columns; unflatten takes (…, {self.shape[1]}), not {array.shape}")
+        return {
+            name: like(array[..., self.names[name]].reshape((*array.shape[:-1], *shape)), vector)
+            for name, shape in shapes.items()
+        }
 
     # Products --------------------------------------------------------------------------------------------------
 
@@ -102,7 +109,7 @@ class ParameterJacobian:
         return found
 
     def _pulled(self, u: Any) -> Any:
-        """Jᵀ u: (M,) from (N·m,) or (N, *out); (M, k) from (N·m, k)."""
+        """Jᵀ u: (M,) from (N·m,) or (N, *out); (M, k) from (N·m, k), which (N, 1) is where m = 1."""
         array = to_numpy(u)
         rows, single = self.shape[0], array.ndim == 1 or array.shape[0] != self.shape[0]
         if array.size % max(rows, 1) or (single and array.size != rows) or array.ndim == 0:
@@ -135,7 +142,7 @@ class ParameterJacobian:
         found = np.zeros((self.shape[0], beside.shape[0]), self.dtype)
         with self._question.asking():
             for one in self._question.blocks():
-                for two in beside._question.blocks():
+                for two in beside._question.blocks(told=False):
                     part = questions.gram(one.uses, one.arrays, two.uses, two.arrays, one.rows, two.rows)
                     found[one.first : one.first + one.rows, two.first : two.first + two.rows] = np.asarray(part)
         return self._back(found)

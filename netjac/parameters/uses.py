@@ -39,11 +39,6 @@ class Layout:
         """The parameter's axes as this use divides them."""
         return tuple(self.sizes[n] for n in self.inn)
 
-    @property
-    def stored(self) -> int:
-        """How many numbers it has."""
-        return sum(prod(self.sizes[n] for n in labels) for labels in self.arrays)
-
 
 def layout(upper: Pattern, lower: Pattern | None = None) -> Layout:
     """Of δ · h, or of one factor alone."""

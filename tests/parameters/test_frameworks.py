@@ -84,6 +84,7 @@ def test_answers_come_back_as_the_input_came():
     J = nj.parameter_matrix(module, x)
     for answer in (J @ np.ones(15, "float32"), J.T @ torch.ones(15), J.gram(), J.row_norms(), nj.ntk(module, x)):
         assert isinstance(answer, torch.Tensor)
+    assert J.unflatten(J.T @ torch.ones(15))["weight"].shape == (3, 4)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     assert module.training
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())

@@ -241,6 +241,10 @@ def test_what_is_asked_wrongly_is_said():
         J @ {"nothing": np.ones(3)}
     with pytest.raises(nj.ShapeError, match="has shape"):
         J @ {"parameters.b": np.ones(3)}
+    with pytest.raises(nj.ShapeError, match="unflatten takes"):
+        J.unflatten(np.ones(3))
+    with pytest.raises(nj.ShapeError, match="does not count samples"):
+        nj.parameter_matrix(nj.network(Model(lambda p, x: (x @ p["W"]).sum(0)[:2], model.parameters), batched=True), x)
     with pytest.raises(nj.ShapeError, match="triplets"):
         J.svd(100)
     with pytest.raises(nj.ShapeError, match="batched=True"):
@@ -258,4 +262,7 @@ def test_runs_of_samples_are_told_of():
     J = nj.parameter_matrix(nj.network(model, batched=True), x, progress=tell)
     J._question._fitting = lambda: 2
     assert relative_error(J.row_norms(), np.linalg.norm(dense(model, x), axis=1)) < TIGHT
-    assert told[-1] == (3, 3)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    told.clear()
+    J.gram()
+    assert told == [(1, 3), (2, 3), (3, 3)]
