@@ -16,7 +16,7 @@ from netjac.errors import ShapeError
 from netjac.jacobian import input_names, output_names, refuse_integers
 from netjac.memory import budget
 from netjac.parameters.questions import Uses
-from netjac.parameters.uses import layout
+from netjac.parameters.uses import Placed, layout
 from netjac.pieces import Options, Request, run_answers, setting_of
 from netjac.plan.eliminate import Linearised
 from netjac.plan.held import held
@@ -34,7 +34,7 @@ class Factors:
     """The uses of all parameters by one run of samples, with their arrays; `first` is the first of its rows."""
 
     uses: Uses
-    arrays: list[list[jax.Array]]
+    arrays: list[jax.Array]
     first: int
     rows: int
 
@@ -125,32 +125,31 @@ class Question:
         room = SHARE * budget(self._options.memory)
         return self.samples if peak <= room else max(1, int(self.samples * room / peak))
 
-    def _plan(self, point: Point) -> tuple[Plan, Uses, tuple[tuple[int, ...], ...]]:
-        """With each use's places among the plan's answers."""
-
-        def made() -> tuple[Plan, Uses, tuple[tuple[int, ...], ...]]:
+    def _plan(self, point: Point) -> tuple[Plan, Uses]:
+        def made() -> tuple[Plan, Uses]:
             question = self._request.at(point)
             plan, uses = held(Linearised(point.traced.program), question, setting_of(point, question.of[0]))
             places = {answer.register: place for place, answer in enumerate(plan.answers)}
-            layouts = ((use.wrt, layout(*(factor.pattern for factor in use.factors))) for use in uses)
-            return plan, tuple(layouts), tuple(tuple(places[f.register] for f in use.factors) for use in uses)
+            return plan, tuple(
+                Placed(
+                    use.wrt,
+                    layout(*(factor.pattern for factor in use.factors)),
+                    tuple(places[factor.register] for factor in use.factors),
+                )
+                for use in uses
+            )
 
         return point.traced.once(("held", self._request), made)
 
     def _made(self, point: Point, start: int) -> Factors:
-        plan, uses, places = self._plan(point)
+        plan, uses = self._plan(point)
         question = self._request.at(point)
         identity = ("held", point.traced.identity, question, setting_of(point, question.of[0]), point.wide)
         program = point.traced.program
         compiled = ready(identity, plan, program, question, frozenset(), point.precision)
         arrays = run_answers(point, compiled)[1]
         assert point.samples is not None
-        return Factors(
-            uses,
-            [[arrays[place] for place in own] for own in places],
-            start * self.sizes.rows,
-            point.samples * self.sizes.rows,
-        )
+        return Factors(uses, arrays, start * self.sizes.rows, point.samples * self.sizes.rows)
 
     def asking(self) -> AbstractContextManager[Any]:
         """The context in which questions are put to the factors: their dtype, their precision."""

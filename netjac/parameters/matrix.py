@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from netjac.memory import budget
 from netjac.networks.arrays import like, to_numpy
 from netjac.parameters import questions
 from netjac.parameters.factored import Question
+from netjac.parameters.kernel import gram
 from netjac.pieces import Options
 from netjac.plan.table import memory as in_words
 from netjac.progress import Progress
@@ -132,20 +134,26 @@ class ParameterJacobian:
     def gram(self, other: ParameterJacobian | None = None) -> Any:
         """J Jᵀ, or J J′ᵀ with that of other samples of the same network, (N·m, N′·m): the empirical neural tangent kernel.
 
-        Σ over the layers of (δδᵀ) ∘ (hhᵀ), or of the rows themselves where that takes less (Jacot et al., arXiv 1806.07572;
-        Novak et al., arXiv 2206.08720).
+        Σ over the layers of (δδᵀ) ∘ (hhᵀ), or of the rows themselves where that takes less (see `netjac.parameters.kernel`).
         """
         beside = other or self
         if beside.names != self.names:
             raise ShapeError("a kernel is between samples of one network, and these have other parameters")
         self._afford(self.shape[0] * beside.shape[0], "the Gram matrix", "fewer samples, or J.row_norms()")
-        found = np.zeros((self.shape[0], beside.shape[0]), self.dtype)
+        return self._back(self._kernel(beside))
+
+    def _kernel(self, beside: ParameterJacobian) -> np.ndarray:
+        found: np.ndarray | None = None
         with self._question.asking():
             for one in self._question.blocks():
                 for two in beside._question.blocks(told=False):
-                    part = questions.gram(one.uses, one.arrays, two.uses, two.arrays, one.rows, two.rows)
-                    found[one.first : one.first + one.rows, two.first : two.first + two.rows] = np.asarray(part)
-        return self._back(found)
+                    part = np.asarray(gram(one.uses, one.arrays, two.uses, two.arrays, one.rows, two.rows), self.dtype)
+                    if part.shape == (self.shape[0], beside.shape[0]):
+                        return part
+                    found = np.zeros((self.shape[0], beside.shape[0]), self.dtype) if found is None else found
+                    found[one.first : one.first + one.rows, two.first : two.first + two.rows] = part
+        assert found is not None
+        return found
 
     def row_norms(self) -> Any:
         """‖row‖₂ of each row, (N·m,): for one output the norms of the per-sample gradients, which are not formed."""
@@ -245,9 +253,8 @@ class ParameterJacobian:
         found = np.zeros((self.shape[0], size), self.dtype)
         with self._question.asking():
             for block in self._question.blocks():
-                own = [pair for pair in zip(block.uses, block.arrays, strict=True) if pair[0][0] == place]
-                uses = tuple((0, one) for (_, one), _ in own)
-                (part,) = questions.entries(uses, [arrays for _, arrays in own], block.rows, (size,))
+                uses = tuple(replace(use, parameter=0) for use in block.uses if use.parameter == place)
+                (part,) = questions.entries(uses, block.arrays, block.rows, (size,))
                 found[block.first : block.first + block.rows] = np.asarray(part)
         return self._back(found)
 
@@ -342,8 +349,6 @@ def ntk(
         raise UnknownNameError.of("contract", str(contract), ("trace",))
     one = parameter_matrix(model, X1, of=of, precision=precision, memory=memory)
     two = one if X2 is None else parameter_matrix(model, X2, of=of, precision=precision, memory=memory)
-    flat = to_numpy(one.gram(two))
     m = one._question.sizes.rows
-    samples = one._question.samples, two._question.samples
-    kernel = flat.reshape((samples[0], m, samples[1], m)).transpose(0, 2, 1, 3)
-    return like(np.ascontiguousarray(np.trace(kernel, axis1=2, axis2=3) if contract else kernel), X1)
+    kernel = to_numpy(one.gram(two)).reshape((-1, m, two._question.samples, m)).transpose(0, 2, 1, 3)
+    return like(np.trace(kernel, axis1=2, axis2=3) if contract else kernel, X1)

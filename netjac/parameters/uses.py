@@ -35,9 +35,23 @@ class Layout:
     scale: int
 
     @property
+    def rows(self) -> tuple[int, ...]:
+        """The row's axes as this use divides them."""
+        return tuple(self.sizes[n] for n in self.out)
+
+    @property
     def entries(self) -> tuple[int, ...]:
         """The parameter's axes as this use divides them."""
         return tuple(self.sizes[n] for n in self.inn)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A use of one parameter (by place), and where its numbers lie among the arrays: uses of one δ share them."""
+
+    parameter: int
+    layout: Layout
+    places: tuple[int, ...]
 
 
 def layout(upper: Pattern, lower: Pattern | None = None) -> Layout:
@@ -73,16 +87,28 @@ class Contraction:
         self._same.append(len(self._same))
         return len(self._same) - 1
 
-    def use(self, one: Layout, arrays: Sequence[jax.Array]) -> tuple[list[int], list[int]]:
-        """Bring a use in; gives the labels of its row and of its parameter index."""
+    def use(self, placed: Placed, arrays: Sequence[jax.Array], part: int | None = None) -> tuple[list[int], list[int]]:
+        """Bring a use in, or one part of it: δ (0) or h (1, and what is summed without numbers).
+
+        Gives the labels of its row and of its parameter index.
+        """
+        one = placed.layout
         names = [self.label(size) for size in one.sizes]
-        for labels, array in zip(one.arrays, arrays, strict=True):
-            shape = [one.sizes[n] for n in labels]
-            self.array([names[n] for n in labels], array.reshape(shape))
-        self._scale *= one.scale
+        for k, (labels, place) in enumerate(zip(one.arrays, placed.places, strict=True)):
+            if part in (None, k):
+                shape = [one.sizes[n] for n in labels]
+                self.array([names[n] for n in labels], arrays[place].reshape(shape))
         out, inn = [names[n] for n in one.out], [names[n] for n in one.inn]
-        self._indices += [*out, *inn]
+        if part is None:
+            self._indices += [*out, *inn]
+        if part != 0:
+            self._scale *= one.scale
         return out, inn
+
+    def meets(self, label: int) -> bool:
+        """Whether some array has it."""
+        root = self._root(label)
+        return any(self._root(n) == root for labels, _ in self._operands for n in labels)
 
     def array(self, labels: Sequence[int], array: jax.Array) -> None:
         wide = array.astype(jnp.float32) if array.dtype in HALF else array
@@ -106,21 +132,25 @@ class Contraction:
         """Σ over all labels that the result has not; one that stands in it twice is a diagonal, written out."""
         operands = [([self._root(n) for n in labels], array) for labels, array in self._operands]
         dtype = jnp.result_type(*(array.dtype for array in (*self._scalars, *(array for _, array in operands))))
-        wanted: list[int] = []
-        for root in map(self._root, result):
-            if root in wanted:
-                twin = self.label(self._sizes[root])
-                operands.append(([root, twin], jnp.eye(self._sizes[root], dtype=dtype)))
-                wanted.append(twin)
-            else:
-                wanted.append(root)
-        present = {n for labels, _ in operands for n in labels}
-        silent = {self._root(n) for n in self._indices} - present - {*wanted}
-        operands += [([n], jnp.ones(self._sizes[n], dtype)) for n in wanted if n not in present]
-        short = {n: place for place, n in enumerate(dict.fromkeys(n for labels, _ in operands for n in labels))}
+        roots = [self._root(n) for n in result]
+        present = list(dict.fromkeys(n for labels, _ in operands for n in labels))
+        wanted = [n for n in dict.fromkeys(roots) if n in present]
+        short = {n: place for place, n in enumerate(present)}
         flat = [entry for labels, array in operands for entry in (array, [short[n] for n in labels])]
         path = "optimal" if len(operands) < 8 else "auto"
         found = jnp.einsum(*flat, [short[n] for n in wanted], optimize=path) if flat else jnp.ones((), dtype)
         for scalar in self._scalars:
             found = found * scalar
-        return found * (self._scale * prod(self._sizes[n] for n in silent))
+        silent = {self._root(n) for n in self._indices} - {*present} - {*roots}
+        return self._spread(found * (self._scale * prod(self._sizes[n] for n in silent)), wanted, roots)
+
+    def _spread(self, found: jax.Array, wanted: Sequence[int], roots: Sequence[int]) -> jax.Array:
+        """Along the labels that no array has, and off the diagonals: by broadcasting, which takes no product."""
+        first = {root: roots.index(root) for root in roots}
+        shape = [self._sizes[n] if first[n] == place and n in wanted else 1 for place, n in enumerate(roots)]
+        found = found.reshape(shape)
+        for place, root in enumerate(roots):
+            if first[root] != place:
+                sides = [self._sizes[root] if n in (first[root], place) else 1 for n in range(len(roots))]
+                found = found * jnp.eye(self._sizes[root], dtype=found.dtype).reshape(sides)
+        return jnp.broadcast_to(found, [self._sizes[n] for n in roots])
