@@ -11,6 +11,7 @@ from netjac.errors import (
     NotDifferentiableError,
     ShapeError,
     StochasticNetworkError,
+    StoreError,
     TooLargeError,
     UnknownNameError,
     UnsupportedOperationError,
@@ -21,6 +22,7 @@ from netjac.operator import Jacobian
 from netjac.parameters.matrix import ParameterJacobian, ntk, parameter_matrix
 from netjac.plan.plan import Plan
 from netjac.points import mark
+from netjac.scale.stream import stream
 from netjac.torch_drop_in import torch_jacobian_function
 from netjac.tracing import network
 
@@ -39,6 +41,7 @@ __all__ = [
     "Plan",
     "ShapeError",
     "StochasticNetworkError",
+    "StoreError",
     "TooLargeError",
     "UnknownNameError",
     "UnsupportedOperationError",
@@ -51,6 +54,7 @@ __all__ = [
     "network",
     "ntk",
     "parameter_matrix",
+    "stream",
     "torch_jacobian_function",
     "value_and_jacobian",
 ]

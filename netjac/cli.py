@@ -17,7 +17,7 @@ import netjac
 from netjac.errors import NetjacError
 
 MODEL = "a .keras or .pt2 file, or module:attribute, imported from here"
-DATA = "the input: .npy, .npz (several inputs by name), .csv or .parquet, one sample a row"
+DATA = "the input: .npy, .npz (several inputs by name), .csv, .parquet or .zarr, one sample a row"
 GOOD, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -120,13 +120,21 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     ntk.add_argument("--trace", action="store_true", help="summed over equal outputs: (N, N)")
     ntk.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npy")
 
+    stream = commands.add_parser("stream", help="write the Jacobian of any number of samples to a Zarr store; goes on")
+    _add_given(stream)
+    stream.add_argument("--wrt", metavar="NAME", help="input (default), parameters, or a name")
+    stream.add_argument("--of", metavar="NAME", help="output (default), or an output's or layer's name")
+    stream.add_argument("--chunk", type=int, metavar="N", help="samples a chunk (default: about 64 MiB)")
+    stream.add_argument("--begin-anew", action="store_true", help="forget what an earlier run wrote to STORE")
+    stream.add_argument("-o", "--output", metavar="STORE", help="the folder to write to")
+
     calibrate = commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
-    for command in (jacobian, explain, check, bench, ntk, calibrate, demo):
+    for command in (jacobian, explain, check, bench, ntk, stream, calibrate, demo):
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from netjac.errors import MissingExtraError, ShapeError
 
 Data = np.ndarray | dict[str, np.ndarray]
-ENDINGS = ".npy, .npz, .csv or .parquet"
+ENDINGS = ".npy, .npz, .csv, .parquet or .zarr"
 
 
 def read(path: str | Path) -> Data:
@@ -20,9 +22,19 @@ def read(path: str | Path) -> Data:
     `.csv` (a first line of names is skipped) and `.parquet` give (rows, columns) in float64, one sample a row.
 
     Raises `ShapeError` when the file is missing, of another kind, damaged, or holds anything but numbers, and
-    `MissingExtraError` for `.parquet` without pandas.
+    `MissingExtraError` for `.parquet` without pandas and `.zarr` without zarr.
     """
+    found = mapped(path)
+    if isinstance(found, Mapping):
+        return {name: np.asarray(array) for name, array in found.items()}
+    return np.array(found) if isinstance(found, np.memmap) else np.asarray(found)
+
+
+def mapped(path: str | Path) -> Any:
+    """The same, but an `.npy` file and the arrays of a `.zarr` folder stay on disk until they are cut."""
     path = Path(path)
+    if path.suffix.lower() == ".zarr" and path.is_dir():
+        return _zarr(path)
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise ShapeError(f"the data file {str(path)!r} {kind}; give the path of a {ENDINGS} file")
@@ -34,7 +46,10 @@ def read(path: str | Path) -> Data:
 
 def _npy(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, allow_pickle=False)
+        try:
+            array = np.load(path, allow_pickle=False, mmap_mode="r")
+        except ValueError:  # an array without entries cannot be mapped
+            array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise _refused(path, error) from error
     return _numeric(path, path.name, array)
@@ -116,7 +131,28 @@ def _parquet(path: Path) -> np.ndarray:
     return frame.to_numpy(np.float64, na_value=np.nan)
 
 
-def _numeric(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+def _zarr(path: Path) -> Any:
+    try:
+        import zarr
+    except ImportError:
+        raise MissingExtraError.of("zarr", "scale", f"reading {str(path)!r}") from None
+    try:
+        found: Any = zarr.open(path, mode="r")
+        arrays = (
+            {name: _numeric(path, name, array) for name, array in found.arrays()} if hasattr(found, "arrays") else None
+        )
+    except ShapeError:
+        raise
+    except Exception as error:  # whatever a damaged store makes Zarr raise
+        raise ShapeError(f"{str(path)!r} is damaged or is no Zarr store ({_short(error)})") from error
+    if arrays is None:
+        return _numeric(path, path.name, found)
+    if not arrays:
+        raise ShapeError(f"{str(path)!r} holds no arrays; give a store of one, or of one for each input")
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _numeric(path: Path, name: str, array: Any) -> Any:
     if array.dtype.kind not in "fiub":
         raise ShapeError(f"{name!r} of {str(path)!r} holds {array.dtype}, no real numbers; convert it first")
     return array

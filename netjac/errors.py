@@ -46,6 +46,10 @@ class ModelLoadError(NetjacError):
     """A model file is missing, corrupt or not to be trusted, or a model object is of no known kind."""
 
 
+class StoreError(NetjacError, OSError):
+    """A store cannot be read or written, or holds what was computed from another network or other data."""
+
+
 class MissingExtraError(NetjacError, ImportError):
     """An optional dependency is not installed."""
 

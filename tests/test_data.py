@@ -4,8 +4,9 @@ import sys
 import numpy as np
 import pandas
 import pytest
+import zarr
 
-from netjac.data import read
+from netjac.data import mapped, read
 from netjac.errors import MissingExtraError, NetjacError, ShapeError
 
 A = np.arange(6.0).reshape(2, 3)
@@ -68,7 +69,7 @@ def test_parquet_without_pandas_says_what_to_install(tmp_path, monkeypatch):
         ("x.csv", "1,2\n3\n", "line 2 .* has 1 numbers and the first has 2"),
         ("x.csv", "a,b\n3,much\n", "line 2, column 2 .* is 'much'"),
         ("x.csv", "a,b\n", "holds no rows"),
-        ("x.txt", "1", r"give a \.npy, \.npz, \.csv or \.parquet"),
+        ("x.txt", "1", r"give a \.npy, \.npz, \.csv, \.parquet or \.zarr"),
     ],
 )
 def test_bad_files_are_refused_with_the_path_and_the_reason(tmp_path, name, text, message):
@@ -116,3 +117,36 @@ def test_a_bare_pickle_is_refused_as_one(tmp_path):
     (tmp_path / "x.npy").write_bytes(pickle.dumps([1.0]))
     with pytest.raises(ShapeError, match="pickle"):
         read(tmp_path / "x.npy")
+
+
+def test_a_zarr_array_and_an_npy_stay_on_disk_until_they_are_cut(tmp_path):
+    zarr.save_array(tmp_path / "x.zarr", A)
+    np.save(tmp_path / "x.npy", A)
+    assert isinstance(mapped(tmp_path / "x.zarr"), zarr.Array)
+    assert isinstance(mapped(tmp_path / "x.npy"), np.memmap)
+    for name in ("x.zarr", "x.npy"):
+        assert type(read(tmp_path / name)) is np.ndarray
+        assert (read(tmp_path / name) == A).all()
+
+
+def test_a_zarr_group_is_a_dict_of_its_arrays_and_what_is_none_is_refused(tmp_path, monkeypatch):
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w")
+    group.create_array("a", data=A)
+    group.create_array("b", data=A + 1)
+    found = read(tmp_path / "x.zarr")
+    assert (found["a"] == A).all()
+    assert (found["b"] == A + 1).all()
+    zarr.open_group(tmp_path / "empty.zarr", mode="w")
+    with pytest.raises(ShapeError, match="holds no arrays"):
+        read(tmp_path / "empty.zarr")
+    (tmp_path / "x.zarr" / "zarr.json").write_text("{")
+    with pytest.raises(ShapeError, match="damaged or is no Zarr store"):
+        read(tmp_path / "x.zarr")
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(MissingExtraError, match=r"netjac\[scale\]"):
+        read(tmp_path / "x.zarr")
+
+
+def test_an_array_without_entries_is_read(tmp_path):
+    np.save(tmp_path / "x.npy", A[:0])
+    assert read(tmp_path / "x.npy").shape == (0, 3)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from netjac.data import read
+from netjac.data import mapped, read
 from netjac.errors import ModelLoadError, ShapeError, UnknownNameError
 from netjac.networks import Network
 from netjac.tracing import network
@@ -53,11 +53,13 @@ def imported(module: str, attribute: str) -> Any:
     return value
 
 
-def inputs_of(given: Namespace) -> Any:
-    """The input from DATA or of --shape, in --dtype. Raises `ShapeError`."""
+def inputs_of(given: Namespace, lying: bool = False) -> Any:
+    """The input from DATA or of --shape, in --dtype; `lying`, it may stay on disk. Raises `ShapeError`."""
     if (given.data is None) == (given.shape is None):
         what = "neither DATA nor --shape is given" if given.data is None else "both DATA and --shape are given"
         raise ShapeError(f"{what}; give the path of an array, or --shape 1,28,28,1 for a random input")
+    if given.dtype is None and lying and given.data is not None:
+        return mapped(given.data)
     data = drawn(given.shape) if given.data is None else read(given.data)
     if given.dtype is None:
         return data

@@ -72,6 +72,7 @@ class Question:
             raise ShapeError(
                 f"{self.point.network.name!r} has no axis of samples; make it a network with nj.network(f, batched=True)"
             )
+        self.of = ofs[0]
         names, _ = input_names(self.point, "parameters")
         refuse_integers(self.point, ofs, names)
         program, value = self.point.traced.program, self.point.traced.value

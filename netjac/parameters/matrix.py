@@ -53,6 +53,11 @@ class ParameterJacobian:
         return self._question.dtype
 
     @property
+    def of(self) -> str:
+        """The name of the output whose rows these are."""
+        return self._question.of
+
+    @property
     def names(self) -> dict[str, slice]:
         """Parameter → its columns."""
         return self._question.sizes.columns
