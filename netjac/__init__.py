@@ -22,6 +22,7 @@ from netjac.operator import Jacobian
 from netjac.parameters.matrix import ParameterJacobian, ntk, parameter_matrix
 from netjac.plan.plan import Plan
 from netjac.points import mark
+from netjac.scale.distribute import distribute
 from netjac.scale.stream import stream
 from netjac.torch_drop_in import torch_jacobian_function
 from netjac.tracing import network
@@ -47,6 +48,7 @@ __all__ = [
     "UnsupportedOperationError",
     "calibrate",
     "check",
+    "distribute",
     "explain",
     "jacobian",
     "jacobian_function",

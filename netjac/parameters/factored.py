@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from netjac.compiled import ready
+from netjac.compiled import Compiled, ready
 from netjac.errors import ShapeError
 from netjac.jacobian import input_names, output_names, refuse_integers
 from netjac.memory import budget
@@ -142,12 +142,16 @@ class Question:
 
         return point.traced.once(("held", self._request), made)
 
-    def _made(self, point: Point, start: int) -> Factors:
+    def compiled(self, point: Point | None = None) -> tuple[Compiled, Uses]:
+        """What computes the arrays, and what they are."""
+        point = point or self.point
         plan, uses = self._plan(point)
         question = self._request.at(point)
         identity = ("held", point.traced.identity, question, setting_of(point, question.of[0]), point.wide)
-        program = point.traced.program
-        compiled = ready(identity, plan, program, question, frozenset(), point.precision)
+        return ready(identity, plan, point.traced.program, question, frozenset(), point.precision), uses
+
+    def _made(self, point: Point, start: int) -> Factors:
+        compiled, uses = self.compiled(point)
         arrays = run_answers(point, compiled)[1]
         assert point.samples is not None
         return Factors(uses, arrays, start * self.sizes.rows, point.samples * self.sizes.rows)

@@ -11,14 +11,26 @@ import numpy as np
 
 from netjac.precision import precise
 from netjac.scale.feed import Samples
-from netjac.tracing import Point, narrowed
+from netjac.scale.rows import Rows
+from netjac.tracing import Point, meet, narrowed
 
 SIZE = 16
 
 
 def of_samples(x: Samples) -> bytes:
     """Of a run of inputs."""
-    return _digest(sorted(x.items())) if isinstance(x, dict) else _digest([("", x)])
+    return of_arrays(sorted(x.items())) if isinstance(x, dict) else of_arrays([("", x)])
+
+
+def of_rows(rows: Rows, x: Samples) -> dict[str, str]:
+    """Of all but the samples, part by part."""
+    point = meet(rows.network, x, rows.options.precision)
+    return {
+        "question": f"∂{rows.of}/∂{rows.wrt}, precision {rows.options.precision}",
+        "layout": f"{rows.per} × {rows.inner}, {rows.dtype}",
+        "weights": of_weights(point),
+        "program": of_program(point, rows.of),
+    }
 
 
 def of_weights(point: Point) -> str:
@@ -26,7 +38,7 @@ def of_weights(point: Point) -> str:
     named = list(point.network.parameters.items())
     constants = [(str(n), array) for n, array in point.traced.program.constants.items()]
     with precise(True):  # else float64 is read rounded
-        return _digest([*named, *constants]).hex()
+        return of_arrays([*named, *constants]).hex()
 
 
 def of_program(point: Point, name: str) -> str:
@@ -43,7 +55,8 @@ def of_program(point: Point, name: str) -> str:
     return blake2b(text.encode(), digest_size=SIZE).hexdigest()
 
 
-def _digest(named: Sequence[tuple[str, Any]]) -> bytes:
+def of_arrays(named: Sequence[tuple[str, Any]]) -> bytes:
+    """Of arrays with their names, dtypes and shapes."""
     state = blake2b(digest_size=SIZE)
     for name, value in named:
         array = np.ascontiguousarray(value)

@@ -14,7 +14,6 @@ from netjac.scale import identity
 from netjac.scale.feed import Coming, Lying, count, feed
 from netjac.scale.rows import Rows, rows_of
 from netjac.scale.store import Store, afford, held, needed, opened
-from netjac.tracing import meet
 
 USUAL = 64 * 2**20
 """Bytes of a chunk, about: large against what opening a file costs, small against memory."""
@@ -56,7 +55,7 @@ def stream(
     rows = rows_of(model, first, wrt, of, options)
     size = chunk or _usual(rows, samples.total)
     with held(store):
-        place = opened(store, _identity(rows, first), _layout(rows, size), samples.total, resume)
+        place = opened(store, identity.of_rows(rows, first), _layout(rows, size), samples.total, resume)
         afford(place, samples.total)
         return place.close(_write(place, samples, rows))
 
@@ -92,16 +91,6 @@ def _usual(rows: Rows, total: int | None) -> int:
         )
     fitting = max(1, min(USUAL, room // 4) // max(rows.bytes, 1))
     return fitting if total is None else min(fitting, total)
-
-
-def _identity(rows: Rows, first: Any) -> dict[str, str]:
-    point = meet(rows.network, first, rows.options.precision)
-    return {
-        "question": f"∂{rows.of}/∂{rows.wrt}, precision {rows.options.precision}",
-        "layout": f"{rows.per} × {rows.inner}, {rows.dtype}",
-        "weights": identity.of_weights(point),
-        "program": identity.of_program(point, rows.of),
-    }
 
 
 def _layout(rows: Rows, chunk: int) -> dict[str, Any]:
