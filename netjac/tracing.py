@@ -104,7 +104,7 @@ def meet(model: Any, x: Any, precision: str | None = "highest") -> Point:
     """
     network = network_of(model)
     names, given = network.flatten(x)
-    host = [value if isinstance(value, jax.core.Tracer) else to_numpy(value) for value in given]
+    host = [value if _stays(value) else to_numpy(value) for value in given]
     _refuse_bad(network, names, host)
     wide = _is_wide(network, host)
     with precise(wide):
@@ -168,6 +168,11 @@ def _cast(array: jax.Array, dtype: Any) -> jax.Array:
     return array.astype(dtype) if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
+def _stays(value: Any) -> bool:
+    """Arrays that are not brought into main memory to be looked at: tracers, and those spread over several devices."""
+    return isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and len(value.sharding.device_set) > 1)
+
+
 def _refuse_bad(network: Network, names: Sequence[str], arrays: Sequence[Any]) -> None:
     for name, array in zip(names, arrays, strict=True):
         kind = array.dtype.kind
@@ -175,7 +180,9 @@ def _refuse_bad(network: Network, names: Sequence[str], arrays: Sequence[Any]) -
             raise NotDifferentiableError(
                 f"input {name!r} is complex; netjac differentiates real inputs: give its real parts"
             )
-        if isinstance(array, np.ndarray) and kind == "f" and not np.isfinite(array).all():
+        if str(array.dtype) not in FLOATS or isinstance(array, jax.core.Tracer):
+            continue
+        if not (np if isinstance(array, np.ndarray) else jnp).isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             raise NonFiniteError(
                 f"input {name!r} of {network.name!r} holds {array[where]} at index {where}; remove or replace it"

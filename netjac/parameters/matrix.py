@@ -8,21 +8,19 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 import scipy.sparse.linalg
 
 from netjac.errors import ShapeError, TooLargeError, UnknownNameError
 from netjac.memory import budget
 from netjac.networks.arrays import like, to_numpy
 from netjac.parameters import questions
-from netjac.parameters.factored import Question
+from netjac.parameters.factored import Factors, Question
 from netjac.parameters.kernel import gram
+from netjac.parameters.kronecker import added, kronecker
+from netjac.parameters.spectrum import Svd, leading
 from netjac.pieces import Options
 from netjac.plan.table import memory as in_words
 from netjac.progress import Progress
-
-SMALL = 4096
-"""Rows up to which singular values come from the Gram matrix's eigenvalues."""
 
 
 class ParameterJacobian:
@@ -183,13 +181,42 @@ class ParameterJacobian:
         """JᵀJ, (M, M), accumulated in float64. Raises `TooLargeError`."""
         self._afford(2 * self.shape[1] ** 2, "JᵀJ", "J.normal_diagonal(), J.gram(), or products with J and J.T")
         found = np.zeros((self.shape[1], self.shape[1]))
-        for start in range(0, self._question.samples, self._a_few()):
-            rows = self._entries(start, min(start + self._a_few(), self._question.samples)).astype(np.float64)
+        for start in range(0, self._question.samples, self._a_few(self.shape[1])):
+            rows = self._entries(start, min(start + self._a_few(self.shape[1]), self._question.samples)).astype(
+                np.float64
+            )
             found += rows.T @ rows
         return self._back(found.astype(self.dtype))
 
-    def svd(self, k: int) -> tuple[Any, Any, Any]:
-        """U (N·m, k), s (k,), Vᵀ (k, M): the k largest singular triplets.
+    def normal_factors(self) -> dict[str, tuple[Any, ...]]:
+        """Each parameter's own block of JᵀJ as matrices whose Kronecker product (`numpy.kron`, in this order) is the block.
+
+        Two or more where the block is such a product exactly (see `netjac.parameters.kronecker`): a last layer's, a single
+        sample's; elsewhere one, the block itself. Accumulated in float64. Raises `TooLargeError` for a block that does not fit.
+        """
+        found: dict[str, list[np.ndarray] | None] = {}
+        with self._question.asking():
+            for block in self._question.blocks():
+                for place, name in enumerate(self.names):
+                    factors = kronecker([use for use in block.uses if use.parameter == place], block.arrays)
+                    wide = None if factors is None else [factor.astype(np.float64) for factor in factors]
+                    found[name] = added(found[name], wide) if name in found else wide
+        return {
+            name: tuple(self._back(f.astype(self.dtype)) for f in (factors or [self._block(name)]))
+            for name, factors in found.items()
+        }
+
+    def _block(self, name: str) -> np.ndarray:
+        size = self.names[name].stop - self.names[name].start
+        self._afford(2 * size**2, f"the block of {name!r}", "J.normal_diagonal(), or products with J and J.T")
+        found = np.zeros((size, size))
+        for start in range(0, self._question.samples, self._a_few(size)):
+            columns = self._entries(start, min(start + self._a_few(size), self._question.samples), name)
+            found += columns.T.astype(np.float64) @ columns
+        return found
+
+    def svd(self, k: int) -> Svd:
+        """U (N·m, k), s (k,), Vᵀ (k, M): the k largest singular triplets, and `errors` (k,), how far off each s may be.
 
         From the Gram matrix's eigenvectors, in float64, for up to 4096 rows (singular values below √ε of the largest are lost
         in its rounding), else by ARPACK on products alone (`scipy.sparse.linalg.svds`).
@@ -198,28 +225,17 @@ class ParameterJacobian:
             raise ShapeError(
                 f"svd({k}): J is {self.shape[0]} × {self.shape[1]}; ask for 1 to {min(self.shape)} triplets"
             )
-        if self.shape[0] > SMALL and k < min(self.shape):
-            u, s, vt = scipy.sparse.linalg.svds(self.to_linear_operator(), k=k, random_state=0)
-            order = np.argsort(s)[::-1]
-            return self._back(u[:, order]), self._back(s[order]), self._back(vt[order])
-        rows = self.shape[0]
-        values, vectors = scipy.linalg.eigh(np.asarray(self.gram(), np.float64), subset_by_index=(rows - k, rows - 1))
-        s = np.sqrt(np.maximum(values[::-1], 0))
-        u = vectors[:, ::-1]
-        scaled = np.divide(u, s, out=np.zeros_like(u), where=s > 0).astype(self.dtype)
-        return (
-            self._back(u.astype(self.dtype)),
-            self._back(s.astype(self.dtype)),
-            self._back(np.asarray(self._pulled(scaled)).T),
-        )
+        return Svd(*map(self._back, leading(self, k)))
 
     def to_linear_operator(self) -> scipy.sparse.linalg.LinearOperator:
         """As a SciPy operator of shape (N·m, M), by products from the factors."""
         working = np.dtype(np.float64 if self.dtype == np.float64 else np.float32)
         return scipy.sparse.linalg.LinearOperator(
             self.shape,
-            matvec=lambda v: np.asarray(self @ np.reshape(v, -1), working),
-            rmatvec=lambda u: np.asarray(self._pulled(np.reshape(u, -1)), working),
+            matvec=lambda v: to_numpy(self @ np.reshape(v, -1)).astype(working),
+            rmatvec=lambda u: to_numpy(self._pulled(np.reshape(u, -1))).astype(working),
+            matmat=lambda v: to_numpy(self @ v).astype(working),
+            rmatmat=lambda u: to_numpy(self._pulled(u)).astype(working),
             dtype=working,
         )
 
@@ -252,29 +268,35 @@ class ParameterJacobian:
         """The columns of one parameter, (N·m, size)."""
         if name not in self.names:
             raise UnknownNameError.of("parameter", name, list(self.names))
-        place = list(self.names).index(name)
-        size = self._question.sizes.each[place]
+        size = self.names[name].stop - self.names[name].start
         self._afford(self.shape[0] * size, "these columns", "J.rows(…) or products with J and J.T")
         found = np.zeros((self.shape[0], size), self.dtype)
         with self._question.asking():
             for block in self._question.blocks():
-                uses = tuple(replace(use, parameter=0) for use in block.uses if use.parameter == place)
-                (part,) = questions.entries(uses, block.arrays, block.rows, (size,))
-                found[block.first : block.first + block.rows] = np.asarray(part)
+                found[block.first : block.first + block.rows] = self._columns(block, name)
         return self._back(found)
 
-    def _entries(self, first: int, last: int) -> np.ndarray:
-        """The rows of some samples."""
+    def _columns(self, block: Factors, name: str) -> np.ndarray:
+        place = list(self.names).index(name)
+        uses = tuple(replace(use, parameter=0) for use in block.uses if use.parameter == place)
+        (part,) = questions.entries(uses, block.arrays, block.rows, (self._question.sizes.each[place],))
+        return np.asarray(part)
+
+    def _entries(self, first: int, last: int, name: str | None = None) -> np.ndarray:
+        """The rows of some samples, or of them the columns of one parameter."""
         per = self._question.sizes.rows
         with self._question.asking():
             block = self._question.of_samples(first, last)
-            parts = questions.entries(block.uses, block.arrays, block.rows, self._question.sizes.each)
-            found = np.concatenate([np.asarray(part) for part in parts], 1).astype(self.dtype)
+            if name is None:
+                parts = questions.entries(block.uses, block.arrays, block.rows, self._question.sizes.each)
+                found = np.concatenate([np.asarray(part) for part in parts], 1).astype(self.dtype)
+            else:
+                found = self._columns(block, name)
         return found[first * per - block.first : last * per - block.first]
 
-    def _a_few(self) -> int:
-        """How many samples' rows are made at a time."""
-        row = self.shape[1] * self._question.sizes.rows * 8
+    def _a_few(self, columns: int) -> int:
+        """How many samples' rows of so many columns are made at a time."""
+        row = columns * self._question.sizes.rows * 8
         return max(1, min(self._question.samples, int(0.1 * budget(self._options.memory) / max(row, 1))))
 
     def _afford(self, numbers: int, what: str, instead: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 from jax import lax
 
 import netjac as nj
+from netjac.parameters import spectrum
 from netjac.parameters.kernel import gram
 from netjac.precision import precise
 from tests.oracles import relative_error
@@ -148,6 +152,9 @@ def test_every_answer_is_that_of_the_dense_matrix(name):
         assert relative_error(J.columns(column), full[:, place]) < TIGHT
     left, s, right = J.svd(2)
     assert relative_error(left * s, full @ right.T) < 1e-7
+    for column, factors in J.normal_factors().items():
+        own = full[:, J.names[column]]
+        assert relative_error(reduce(np.kron, factors), own.T @ own) < TIGHT, column
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -162,6 +169,7 @@ def test_products_are_adjoint_and_chunks_change_nothing(name):
     for whole, pieces in (
         (J @ v, parted @ v), (J.T @ u, parted.T @ u), (J.gram(), parted.gram()), (J.row_norms(), parted.row_norms()),
         (J.normal_diagonal(), parted.normal_diagonal()), (J.to_numpy(), parted.to_numpy()),
+        *((reduce(np.kron, J.normal_factors()[n]), reduce(np.kron, parted.normal_factors()[n])) for n in J.names),
     ):  # fmt: skip
         np.testing.assert_allclose(pieces, whole, rtol=1e-11, atol=1e-12)
     np.testing.assert_array_equal(J @ v, J @ v)
@@ -259,6 +267,46 @@ def test_what_is_asked_wrongly_is_said():
         nj.parameter_matrix(network, x, memory="500B").gram()
     with pytest.raises(nj.UnknownNameError, match="trace"):
         nj.ntk(network, x, contract="sum")
+
+
+def counted_factors(J):
+    return {name: [len(f) for f in factors] for name, factors in J.normal_factors().items()}
+
+
+def test_a_block_of_the_normal_matrix_is_a_kronecker_product_where_that_is_exact():
+    shapes = {"a": (6, 5), "b": (5,), "c": (5, 3), "d": (3,)}
+    model = Model(
+        lambda p, x: jnp.tanh(x @ p["a"] + p["b"]) @ p["c"] + p["d"],
+        {key: drawn(*shape) for key, shape in shapes.items()},
+    )
+    x = RNG.standard_normal((BATCH, 6))
+    J = nj.parameter_matrix(nj.network(model, batched=True), x)
+    hidden, last = {"parameters.a": [30], "parameters.b": [5]}, {"parameters.c": [5, 3], "parameters.d": [3]}
+    assert counted_factors(J) == hidden | last
+    J._question._fitting = lambda: 2
+    J._question._whole = None
+    assert counted_factors(J) == hidden | last, "of several runs of samples the sums are a product still"
+    single = nj.parameter_matrix(nj.network(model, batched=True), x[:1])
+    assert counted_factors(single) == {"parameters.a": [6, 5], "parameters.b": [5]} | last
+
+
+def test_error_bars_hold_and_tell_a_stopped_iteration_from_a_finished_one(monkeypatch):
+    model = Model(
+        lambda p, x: jnp.tanh(x @ p["a"] + p["b"]) @ p["c"], {"a": drawn(20, 30), "b": drawn(30), "c": drawn(30, 5)}
+    )
+    x = RNG.standard_normal((1000, 20))
+    J = nj.parameter_matrix(nj.network(model, batched=True), x)
+    exact = np.linalg.svd(J.to_numpy(), compute_uv=False)
+    for found in (J.svd(4), nj.parameter_matrix(nj.network(model, batched=True), x[:100]).svd(4)):
+        assert found.errors.shape == (4,)
+        assert (found.errors < 1e-9 * found[1]).all()
+    assert J.shape[0] > spectrum.SMALL
+    assert (np.abs(J.svd(4)[1] - exact[:4]) <= J.svd(4).errors + 1e-13 * exact[0]).all()
+    iterated = scipy.sparse.linalg.svds
+    monkeypatch.setattr(scipy.sparse.linalg, "svds", lambda A, **how: iterated(A, **how | {"tol": 0.3, "ncv": 6}))
+    rough = J.svd(4)
+    assert (rough.errors > 1e-6 * exact[0]).any()
+    assert (np.abs(rough[1][:, None] - exact).min(1) <= rough.errors + 1e-13 * exact[0]).all()
 
 
 def test_runs_of_samples_are_told_of():
