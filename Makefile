@@ -23,10 +23,12 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
+	$(BIN)/python -m pip install --quiet --no-deps "curvlinops-for-pytorch==3.0.*"
 	$(BIN)/python -m benchmarks
 
 scaling: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
+	$(BIN)/python -m pip install --quiet --no-deps "curvlinops-for-pytorch==3.0.*"
 	$(BIN)/python -m benchmarks.scaling
 
 clean:
@@ -37,4 +39,6 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet -e ".[all]"
+	# By itself: it asks for torchvision, which it needs for its examples alone, and which there is for CUDA only.
+	$(BIN)/python -m pip install --quiet --no-deps "backpack-for-pytorch==1.7.*"
 	touch $(STAMP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,29 +79,49 @@ KINDS = ["dense", "wide", "conv", "pool", "norm", "attention", "recurrent"]
 JOINS = ["chain", "residual", "branch", "shared"]
 
 
+@dataclass(frozen=True)
+class Structure:
+    """What a made-up network is made of, apart from its weights."""
+
+    parts: tuple[tuple[str, str, str], ...]
+    outputs: int
+    flat: bool
+    batch: int
+
+    def on(self, maker):
+        """The network with the maker's weights."""
+        parts = [(join, getattr(maker, a)(), getattr(maker, b)()) for join, a, b in self.parts]
+        head = maker.weight(CHANNELS, self.outputs)
+
+        def f(h):
+            for join, a, b in parts:
+                if join == "chain":
+                    h = a(h)
+                elif join == "residual":
+                    h = h + a(h)
+                elif join == "branch":
+                    h = a(h) * b(h) + h
+                else:
+                    h = a(a(h))
+            return h.reshape(h.shape[0], -1)[:, :6] if self.flat else h.mean(1) @ head
+
+        return f
+
+
+KIND = st.sampled_from(KINDS)
+STRUCTURES = st.builds(
+    Structure,
+    st.lists(st.tuples(st.sampled_from(JOINS), KIND, KIND), min_size=1, max_size=4).map(tuple),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(1, 3),
+)
+
+
 @st.composite
 def networks(draw):
-    maker = Maker(draw(st.integers(0, 99)))
-    parts = []
-    for _ in range(draw(st.integers(1, 4))):
-        first, second = (getattr(maker, draw(st.sampled_from(KINDS)))() for _ in range(2))
-        parts.append((draw(st.sampled_from(JOINS)), first, second))
-    head = maker.weight(CHANNELS, draw(st.integers(1, 5)))
-    flat = draw(st.booleans())
-
-    def f(h):
-        for join, a, b in parts:
-            if join == "chain":
-                h = a(h)
-            elif join == "residual":
-                h = h + a(h)
-            elif join == "branch":
-                h = a(h) * b(h) + h
-            else:
-                h = a(a(h))
-        return h.reshape(h.shape[0], -1)[:, :6] if flat else h.mean(1) @ head
-
-    return f, maker.rng.standard_normal((draw(st.integers(1, 3)), TOKENS, CHANNELS))
+    structure, maker = draw(STRUCTURES), Maker(draw(st.integers(0, 99)))
+    return structure.on(maker), maker.rng.standard_normal((structure.batch, TOKENS, CHANNELS))
 
 
 @settings(max_examples=25)

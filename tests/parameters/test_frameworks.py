@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
+import backpack
 import keras
 import numpy as np
 import pytest
 import torch
+from backpack.extensions import BatchGrad
 from torch import nn
 
 import netjac as nj
@@ -77,6 +80,109 @@ def test_the_columns_are_each_parameters_jacobian(name):
     kernel = (full @ full.T).reshape(len(x), m, len(x), m).transpose(0, 2, 1, 3)
     assert relative_error(np.asarray(nj.ntk(model, x)), kernel) < tolerance
     assert not any("frozen" in parameter for parameter in J.names)
+
+
+def torch_rows(module, x):
+    """Every row by torch's autograd, the parameters that need gradients one after another."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    rows = []
+    for row in module(x).reshape(-1):
+        grads = torch.autograd.grad(row, parameters, retain_graph=True, allow_unused=True)
+        parts = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]
+        rows.append(torch.cat([part.reshape(-1) for part in parts]))
+    return torch.stack(rows).numpy()
+
+
+@pytest.mark.parametrize("name", ["embedding", "lstm"])
+def test_the_rows_are_torchs_own(name):
+    torch.manual_seed(0)
+    module, x, tolerance = NETWORKS[name]()
+    trained = [parameter for parameter, value in module.named_parameters() if value.requires_grad]
+    J, expected = nj.parameter_matrix(module, x), torch_rows(module, x)
+    assert sorted(J.names) == sorted(trained)
+    sizes = [module.get_parameter(parameter).numel() for parameter in trained]
+    ends = np.cumsum(sizes)
+    for parameter, end, size in zip(trained, ends, sizes, strict=True):
+        assert relative_error(np.asarray(J.columns(parameter)), expected[:, end - size : end]) < tolerance, parameter
+
+
+def backpack_rows(module, x):
+    """Per-sample gradients of each output by BackPACK, (N, m, …) by parameter."""
+    extended = backpack.extend(copy.deepcopy(module))
+    outputs = extended(x).shape[1]
+    found = {name: [] for name, _ in extended.named_parameters()}
+    for k in range(outputs):
+        extended.zero_grad()
+        with backpack.backpack(BatchGrad()):
+            extended(x)[:, k].sum().backward()
+        for name, parameter in extended.named_parameters():
+            found[name].append(parameter.grad_batch.numpy())
+    return {name: np.stack(parts, 1) for name, parts in found.items()}
+
+
+PLAIN = {
+    "dense": (nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)), (4, 6)),
+    "convolutions": (
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.Sigmoid(), nn.Conv2d(4, 4, 2, groups=2), nn.Tanh(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 3),
+        ),
+        (4, 2, 6, 6),
+    ),
+    "transposed": (nn.Sequential(nn.ConvTranspose1d(2, 3, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(33, 2)), (3, 2, 5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_per_sample_gradients_are_backpacks(name):
+    module, shape = PLAIN[name]
+    module, x = module.double(), torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    J, expected = nj.parameter_matrix(module, x), backpack_rows(module, x)
+    assert list(J.names) == list(expected)
+    for parameter, rows in expected.items():
+        assert relative_error(np.asarray(J.columns(parameter)), rows.reshape(J.shape[0], -1)) < 1e-10, parameter
+    norms = np.sqrt(sum(np.square(rows).reshape(J.shape[0], -1).sum(1) for rows in expected.values()))
+    assert relative_error(np.asarray(J.row_norms()), norms) < 1e-10
+
+
+def test_nothing_of_the_model_or_of_the_users_settings_changes():
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 2))
+    module(torch.randn(8, 4)).sum().backward()
+    module.eval()
+    module[0].train()
+    module[3].weight.requires_grad_(False)
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    gradients = {key: None if p.grad is None else p.grad.clone() for key, p in module.named_parameters()}
+    flags = [(p.requires_grad, p.is_leaf) for p in module.parameters()]
+    modes, drawn, numpys = (
+        [m.training for m in module.modules()],
+        torch.get_rng_state(),
+        np.random.get_state()[1].copy(),
+    )
+    x = torch.randn(5, 4, requires_grad=True)
+    after_x = torch.get_rng_state()
+    J = nj.parameter_matrix(module, x)
+    for _ in (
+        J.gram(),
+        J.row_norms(),
+        J.normal_diagonal(),
+        J.svd(2),
+        J @ np.ones(J.shape[1]),
+        J.T @ np.ones(10),
+        J.rows(0),
+    ):
+        pass
+    assert all(torch.equal(state[key], value) for key, value in module.state_dict().items())
+    for key, parameter in module.named_parameters():
+        assert (parameter.grad is None) == (gradients[key] is None)
+        assert parameter.grad is None or torch.equal(parameter.grad, gradients[key])
+    assert flags == [(p.requires_grad, p.is_leaf) for p in module.parameters()]
+    assert modes == [m.training for m in module.modules()]
+    assert x.grad is None
+    assert torch.equal(after_x, torch.get_rng_state())
+    assert not torch.equal(after_x, drawn)
+    assert (np.random.get_state()[1] == numpys).all()
+    assert not any(name.startswith("3.weight") for name in J.names)
 
 
 def test_answers_come_back_as_the_input_came():

@@ -14,27 +14,11 @@ from jax import lax
 import netjac as nj
 from netjac.parameters import spectrum
 from netjac.parameters.kernel import gram
-from netjac.precision import precise
 from tests.oracles import relative_error
+from tests.parameters.models import Model, dense, norm
 
 TIGHT = 1e-10
 
-
-class Model:
-    """A callable pytree: named float64 parameters and a function of them and of a batch."""
-
-    def __init__(self, function, parameters):
-        self.function, self.parameters = function, parameters
-
-    def __call__(self, x):
-        return self.function(self.parameters, x)
-
-
-jax.tree_util.register_pytree_with_keys(
-    Model,
-    lambda m: (((jax.tree_util.GetAttrKey("parameters"), m.parameters),), m.function),
-    lambda function, children: Model(function, *children),
-)
 
 RNG = np.random.default_rng(0)
 
@@ -47,10 +31,6 @@ def correlated(n, *shape):
     """Samples whose sites resemble each other, so that terms between two sites are as large as those of one."""
     common = RNG.standard_normal((n, *(1 for _ in shape[:-1]), shape[-1]))
     return common + 0.3 * RNG.standard_normal((n, *shape))
-
-
-def norm(h):
-    return (h - h.mean(-1, keepdims=True)) / jnp.sqrt(h.var(-1, keepdims=True) + 1e-5)
 
 
 def conv(h, kernel, strides=(1, 1), groups=1):
@@ -113,17 +93,6 @@ def made(name, dtype="float64"):
     model = Model(function, {key: drawn(*shape).astype(dtype) for key, shape in shapes.items()})
     x = correlated(BATCH, *inner) if len(inner) > 1 else RNG.standard_normal((BATCH, *inner))
     return model, x.astype(dtype)
-
-
-def dense(model, x):
-    """(N·m, M) by jax.jacrev, the parameters in the order of their names."""
-    with precise(True):
-        tree = jax.jacrev(lambda p: model.function(p, jnp.asarray(x, np.float64)))(
-            {key: jnp.asarray(value, np.float64) for key, value in model.parameters.items()}
-        )
-        rows = next(iter(tree.values())).shape
-        rows = int(np.prod(rows[: len(rows) - np.ndim(model.parameters[next(iter(tree))])]))
-        return np.concatenate([np.asarray(tree[key]).reshape(rows, -1) for key in sorted(tree)], 1)
 
 
 @pytest.mark.parametrize("name", CASES)
