@@ -25,10 +25,10 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python -m pip install --quiet --no-deps "curvlinops-for-pytorch==3.0.*"
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.parameters
 
 scaling: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
-	$(BIN)/python -m pip install --quiet --no-deps "curvlinops-for-pytorch==3.0.*"
 	$(BIN)/python -m benchmarks.scaling
 
 clean:

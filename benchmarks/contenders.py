@@ -16,6 +16,14 @@ WAYS = {
     "tensorflow": ("tensorflow batch_jacobian",),
     "asdex": ("asdex jacobian",),
 }
+BY_PARAMETERS = {
+    "kernel": ("jax dense J", "jax jacrev, by parameter", "torch vmap(jacrev), by parameter", "backpack BatchGrad"),
+    "norms": ("jax vmap(grad)", "torch vmap(grad)", "opacus grad_sample"),
+    "rows": ("jax vmap(jacrev)", "torch vmap(jacrev)"),
+    "push": ("jax jvp", "torch jvp", "curvlinops operator"),
+    "pull": ("jax vjp", "torch vjp", "curvlinops operator"),
+}
+PEERS_BY_PARAMETERS = ("jax", "torch", "backpack", "opacus", "curvlinops")
 SPARSE = "asdex"
 MODULES = {OURS: "in_jax", "jax": "in_jax", "torch": "in_torch", "tensorflow": "in_tensorflow", "asdex": "in_asdex"}
 
@@ -29,6 +37,9 @@ def taking_part(workload: Workload, peers: Sequence[str]) -> tuple[str, ...]:
 
     A sparse answer is asked of those who give one, and of JAX for its dense one.
     """
+    if workload.asks:
+        ways = (way for way in BY_PARAMETERS[workload.asks] if way.split()[0] in peers and installed(way.split()[0]))
+        return (OURS, *(way for way in ways if way not in workload.left_out))
     asked = [peer for peer in peers if (peer in ("jax", SPARSE) if workload.sparse else peer != SPARSE)]
     ways = (way for peer in asked if installed(peer) for way in WAYS[peer])
     return (OURS, *(way for way in ways if way not in workload.left_out))
@@ -36,5 +47,10 @@ def taking_part(workload: Workload, peers: Sequence[str]) -> tuple[str, ...]:
 
 def prepared(way: str, workload: Workload, weights, x) -> Callable[[], Any]:
     """The call that is timed: NumPy in, NumPy (or a sparse matrix) out, with the network already built."""
-    module = importlib.import_module(f"benchmarks.{MODULES[way.partition(' ')[0]]}")
+    framework = way.partition(" ")[0]
+    if workload.asks:
+        where = "parameters_in_jax" if framework in (OURS, "jax") else "parameters_in_torch"
+    else:
+        where = MODULES[framework]
+    module = importlib.import_module(f"benchmarks.{where}")
     return module.ways(workload, weights, x)[way]

@@ -16,7 +16,7 @@ ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, None: lambda z: z}
 
 def network(workload: Workload, weights):
     """A batch in, a batch out, channels last as everywhere; inside an image's channels come first, as torch has them."""
-    weights = [tuple(torch.tensor(_turned(a)) for a in p) for p in weights]
+    weights = [tuple(torch.tensor(turned(a)) for a in p) for p in weights]
 
     def f(h):
         if len(workload.shape) == 3:
@@ -28,7 +28,7 @@ def network(workload: Workload, weights):
     return f
 
 
-def _turned(kernel):
+def turned(kernel):
     return kernel.transpose(3, 2, 0, 1).copy() if kernel.ndim == 4 else kernel
 
 

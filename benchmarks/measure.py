@@ -111,21 +111,24 @@ def measure(name: str, runs: int, peers: Sequence[str], patience: float = 0.0) -
     A round that other processes disturb is taken again, as long as the workload has not waited for `patience` seconds.
     """
     until = time.monotonic() + patience
-    plan = Worker(name, "plan")
-    plan.close()
+    predicted, machine = ({}, {}) if NAMED[name].asks else (_told(name, "plan"), _told(name, "rates"))
     await_quiet(until)
-    machine = Worker(name, "rates")
-    machine.close()
     workers = {way: Worker(name, way) for way in taking_part(NAMED[name], peers)}
     try:
         await_quiet(until)
-        measured = Measured(name, plan.greeting, _first_calls(workers), rates=machine.greeting)
+        measured = Measured(name, predicted, _first_calls(workers), rates=machine)
         for number in range(runs):
             _add_round(measured, workers, until, number)
     finally:
         for worker in workers.values():
             worker.close()
     return measured
+
+
+def _told(name: str, what: str) -> dict[str, Any]:
+    worker = Worker(name, what)
+    worker.close()
+    return worker.greeting
 
 
 def _add_round(measured: Measured, workers: dict[str, Worker], until: float, number: int) -> None:

@@ -35,7 +35,7 @@ def surroundings() -> str:
 def times(measured: Sequence[Measured], peers: Sequence[str]) -> str:
     """The best way of each framework, netjac beside what its plan predicted, and the ratio to the best of all."""
     head = ["workload (batch)", *peers, "netjac", "predicted", "floor", "best peer / netjac", "disagreement"]
-    return _table(head, [_time_row(one, peers) for one in measured])
+    return table(head, [_time_row(one, peers) for one in measured])
 
 
 def _time_row(one: Measured, peers: Sequence[str]) -> list[str]:
@@ -45,8 +45,8 @@ def _time_row(one: Measured, peers: Sequence[str]) -> list[str]:
     return [
         f"{one.workload} ({NAMED[one.workload].batch})",
         *(_way(one.best(peer)) for peer in peers),
-        f"**{_milliseconds(one.ours.median)}**",
-        f"{_milliseconds(one.predicted['seconds'])} ({one.predicted['order']}, {one.predicted['operations']:.1e} operations)",
+        f"**{milliseconds(one.ours.median)}**",
+        f"{milliseconds(one.predicted['seconds'])} ({one.predicted['order']}, {one.predicted['operations']:.1e} operations)",
         _floor(one),
         ratio,
         error,
@@ -58,11 +58,11 @@ def _floor(one: Measured) -> str:
     if not one.rates:
         return "–"
     seconds = floor(one.predicted, one.rates)
-    return f"{_milliseconds(seconds)} ({one.ours.median / seconds:.1f}× it)"
+    return f"{milliseconds(seconds)} ({one.ours.median / seconds:.1f}× it)"
 
 
 def _way(timing: Timing | None) -> str:
-    return f"{_milliseconds(timing.median)} {timing.way.partition(' ')[2]}" if timing else "–"
+    return f"{milliseconds(timing.median)} {timing.way.partition(' ')[2]}" if timing else "–"
 
 
 def expense(measured: Sequence[Measured]) -> str:
@@ -70,7 +70,7 @@ def expense(measured: Sequence[Measured]) -> str:
     head = ["workload", "best peer"]
     for what in ("processor time", "first call", "peak memory"):
         head += [what, "of the best peer"]
-    return _table(head, [_expense_row(one) for one in measured])
+    return table(head, [_expense_row(one) for one in measured])
 
 
 def _expense_row(one: Measured) -> list[str]:
@@ -82,7 +82,7 @@ def _expense_row(one: Measured) -> list[str]:
 
 
 def _processor(timing: Timing) -> str:
-    return _milliseconds(median(timing.processor)) if timing.processor else "–"
+    return milliseconds(median(timing.processor)) if timing.processor else "–"
 
 
 def absent(measured: Sequence[Measured], peers: Sequence[str]) -> str:
@@ -100,10 +100,10 @@ def _is_here(way: str) -> bool:
     return any(way in ways and installed(peer) for peer, ways in WAYS.items())
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(cells) + " |" for cells in rows)])

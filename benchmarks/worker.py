@@ -53,7 +53,7 @@ def main(name: str, way: str) -> None:
         answer["peak"] = _most_memory() - before
         if json.loads(line).get("save"):
             with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as file:
-                np.save(file, _dense(result).reshape(workload.batch, -1))
+                np.save(file, np.reshape(_dense(result), -1))
             answer["saved"] = file.name
         _say(answer)
 

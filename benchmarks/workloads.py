@@ -23,6 +23,9 @@ class Workload:
     vmapped then, whatever a way's name says. With `sparse`,
     J is asked for as a sparse matrix. `left_out` are ways that were seen to take seconds or gigabytes for what others do in
     milliseconds, or to give no answer in 100 s.
+
+    With `asks`, it is about the Jacobian by the parameters, (N·m, M): its "kernel" J Jᵀ, the "norms" of its rows, the "rows"
+    themselves, "push" J v or "pull" Jᵀ u.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Workload:
     left_out: tuple[str, ...] = ()
     whole: bool = False
     sparse: bool = False
+    asks: str = ""
 
 
 def _dense(*widths, activation):
@@ -72,6 +76,23 @@ WORKLOADS = {
     )
 }  # fmt: skip
 
+MLP = _dense(256, 256, 10, activation="relu")
+CIFAR = (("conv", 16, 3, "HALF", 1, "relu"), ("residual", 16, 1), ("residual", 32, 2), ("residual", 64, 2),
+         ("mean",), ("dense", 1, None))  # fmt: skip
+BY_PARAMETERS = {
+    w.name: w
+    for w in (
+        Workload("kernel_mlp", (784,), MLP, 128, asks="kernel"),
+        Workload("kernel_lenet", (28, 28, 1), WORKLOADS["lenet"].layers, 64, asks="kernel"),
+        Workload("norms_small_resnet", (32, 32, 3), CIFAR, 64, asks="norms"),
+        Workload("norms_resnet", (64, 64, 3), (*RESNET[:-1], ("dense", 1, None)), 64, asks="norms"),
+        Workload("rows_mlp", (64,), _dense(32, 10, activation="tanh"), 1024, asks="rows"),
+        Workload("push_mlp", (784,), MLP, 128, asks="push"),
+        Workload("pull_mlp", (784,), MLP, 128, asks="pull"),
+    )
+}
+"""What `benchmarks.parameters` measures."""
+
 LONG = (*FORWARD, "torch loop of grads")
 GROWING = {
     "width": {n: Workload(f"width-{n}", (n,), _dense(n, n, n, n, activation="tanh"), 8, LONG) for n in (32, 128, 512, 1024)},
@@ -82,7 +103,7 @@ GROWING = {
 }  # fmt: skip
 """What `benchmarks.scaling` measures, by the size that grows."""
 
-NAMED = WORKLOADS | {w.name: w for sizes in GROWING.values() for w in sizes.values()}
+NAMED = WORKLOADS | BY_PARAMETERS | {w.name: w for sizes in GROWING.values() for w in sizes.values()}
 
 
 class _Drawing:
@@ -162,3 +183,10 @@ def drawn(workload: Workload, seed: int = 0) -> tuple[list[tuple[np.ndarray, ...
     drawing = _Drawing(workload.shape, seed)
     weights = [drawing.layer(*layer) for layer in workload.layers]
     return weights, drawing.rng.standard_normal((workload.batch, *workload.shape)).astype("float32")
+
+
+def directions(workload: Workload, weights) -> tuple[np.ndarray, np.ndarray]:
+    """A vector of all parameters, one after another, and one of all outputs of all samples."""
+    rng = np.random.default_rng(1)
+    size, outputs = sum(int(np.prod(a.shape)) for p in weights for a in p), workload.layers[-1][1]
+    return rng.standard_normal(size).astype("float32"), rng.standard_normal(workload.batch * outputs).astype("float32")

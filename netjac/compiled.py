@@ -195,33 +195,44 @@ def sweepable(program: Program, direction: str, wrt: int, of: int) -> bool:
 
 
 def swept(
-    program: Program, identity: Hashable, direction: str, wrt: int, of: int, precision: str | None
-) -> Callable[..., jax.Array]:
-    """`f(inputs, constants, block)`: J·v ("push") or uᵀJ ("pull") for a block of vectors along a leading axis.
+    program: Program, identity: Hashable, direction: str, wrt: tuple[int, ...], of: int, precision: str | None
+) -> Callable[..., Any]:
+    """`f(inputs, constants, block)` for a block of vectors along a leading axis, by sweeps of the network's own derivative.
 
-    These are single sweeps of the network's own derivative; no plan is needed for them.
+    "push": Σ J·v, from one array of tangents for each of `wrt`. "pull": uᵀJ as one array for each, from one of cotangents.
     """
     place = (identity, direction, wrt, of, precision, is_wide())
     return _cached(_SWEEPS, place, lambda: _sweep(program, direction, wrt, of, precision))
 
 
-def _sweep(program: Program, direction: str, wrt: int, of: int, precision: str | None) -> Callable[..., jax.Array]:
-    needed = program.needed([of, wrt])
+def _sweep(
+    program: Program, direction: str, wrt: tuple[int, ...], of: int, precision: str | None
+) -> Callable[..., Any]:
+    needed = program.needed([of, *wrt])
 
-    def run(inputs: Sequence[Any], constants: Sequence[Any], block: jax.Array) -> jax.Array:
+    def run(inputs: Sequence[Any], constants: Sequence[Any], block: Any) -> Any:
         counts["traces"] += 1
         with multiplied(precision):
             return swept_block(inputs, constants, block)
 
-    def swept_block(inputs: Sequence[Any], constants: Sequence[Any], block: jax.Array) -> jax.Array:
-        start = jnp.asarray(program.evaluate(inputs, constants, needed)[wrt])
+    def swept_block(inputs: Sequence[Any], constants: Sequence[Any], block: Any) -> Any:
+        values = program.evaluate(inputs, constants, needed)
+        start = tuple(jnp.asarray(values[n]) for n in wrt)
 
-        def along(value: jax.Array) -> jax.Array:
-            return jnp.asarray(program.evaluate(inputs, constants, needed, {wrt: value})[of])
+        def along(*moved: jax.Array) -> jax.Array:
+            return jnp.asarray(program.evaluate(inputs, constants, needed, dict(zip(wrt, moved, strict=True)))[of])
 
         if direction == "push":
-            return jax.vmap(lambda t: jax.jvp(along, (start,), (t,))[1])(block.astype(start.dtype))
-        value, pull = jax.vjp(along, start)
-        return jax.vmap(lambda u: pull(u)[0])(block.astype(value.dtype))
+            tangents = tuple(part.astype(at.dtype) for part, at in zip(block, start, strict=True))
+            return _each(lambda *t: jax.jvp(along, start, t)[1], tangents)
+        value, pull = jax.vjp(along, *start)
+        return list(_each(pull, (block.astype(value.dtype),)))
 
     return jax.jit(run)
+
+
+def _each(function: Callable[..., Any], blocks: tuple[jax.Array, ...]) -> Any:
+    """Of every vector of the blocks; of one alone without vmap, whose batched products are slower."""
+    if blocks[0].shape[0] != 1:
+        return jax.vmap(function)(*blocks)
+    return jax.tree.map(lambda found: found[None], function(*(block[0] for block in blocks)))

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from netjac.compiled import Compiled, sweepable, swept
+from netjac.compiled import Compiled, sweepable
 from netjac.errors import NotDifferentiableError, ShapeError, UnknownNameError
 from netjac.framework import framework_jacobian
 from netjac.networks import Network
 from netjac.networks.arrays import like
 from netjac.operator import Jacobian
-from netjac.pieces import Options, Pair, Request, computed, jacobian_shape, planned
+from netjac.pieces import Options, Pair, Request, computed, jacobian_shape, planned, sweep
 from netjac.plan.plan import Plan
 from netjac.precision import is_wide, precise
 from netjac.progress import Progress
@@ -81,17 +81,13 @@ class Asked:
         return Sides(None, out, inn, dtype)
 
     def sweep(self, pair: Pair, direction: str, block: jax.Array) -> jax.Array:
-        question, traced = self.request.at(self.point), self.point.traced
-        with precise(self.point.wide):
-            function = swept(
-                traced.program,
-                traced.identity,
-                direction,
-                question.wrt[pair[1]],
-                question.of[pair[0]],
-                self.point.precision,
-            )
-            return function(self.point.arguments(), list(traced.program.constants.values()), block)
+        question = self.request.at(self.point)
+        wrt, of = question.wrt[pair[1]], question.of[pair[0]]
+        if direction == "push":
+            pushed: jax.Array = sweep(self.point, direction, (wrt,), of, [block])
+            return pushed
+        pulled: list[jax.Array] = sweep(self.point, direction, (wrt,), of, block)
+        return pulled[0]
 
     def structure(self, pair: Pair) -> Structure:
         alone = self._alone(pair, True)
@@ -343,7 +339,8 @@ def input_names(point: Point, wrt: Names) -> tuple[list[str], bool]:
             _known(point, name)
         return list(wrt), True
     if wrt == "parameters":
-        names = [n for n in traced.parameters if n in point.network.trainable]
+        trainable = point.network.trainable
+        names = [n for n in traced.parameters if n in trainable]
         if not names:
             raise UnknownNameError(f"{point.network.name!r} has no trainable parameters; ask for an input or a layer")
         return names, True

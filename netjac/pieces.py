@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from netjac.calibration import rates
-from netjac.compiled import Compiled, Posed, compiled
+from netjac.compiled import Compiled, Posed, compiled, swept
 from netjac.errors import TooLargeError, UnknownNameError
 from netjac.memory import budget
 from netjac.plan.eliminate import Question
@@ -114,6 +115,14 @@ def run_answers(
             if found is not None:
                 return found
         return plan.run(inputs, constants, first)
+
+
+def sweep(point: Point, direction: str, wrt: tuple[int, ...], of: int, block: Any) -> Any:
+    """A block of vectors through the network's own derivative: see `netjac.compiled.swept`."""
+    traced = point.traced
+    with precise(point.wide):
+        function = swept(traced.program, traced.identity, direction, wrt, of, point.precision)
+        return function(point.arguments(), list(traced.program.constants.values()), block)
 
 
 def computed(

@@ -15,12 +15,12 @@ import numpy as np
 import scipy.sparse
 
 from netjac.colouring import Colouring, coloured
-from netjac.compiled import sweepable, swept
+from netjac.compiled import sweepable
 from netjac.detection import choices, pattern_of
 from netjac.errors import TooLargeError
 from netjac.factors.entries import matrix
 from netjac.memory import budget
-from netjac.pieces import Options, Request, fits_always, planned, run_answers
+from netjac.pieces import Options, Request, fits_always, planned, run_answers, sweep
 from netjac.plan.table import memory as in_words
 from netjac.precision import precise
 from netjac.tracing import Point, narrowed
@@ -92,7 +92,6 @@ def _compressed(point: Point, request: Request, options: Options, colouring: Col
     dtype, program = traced.program.dtype(of), traced.program
     _afford(colouring.count * (program.size(near) + program.size(far)) * dtype.itemsize, options)
     with precise(point.wide):
-        sweep = swept(program, traced.identity, colouring.direction, wrt, of, point.precision)
         block: Any = jnp.asarray(colouring.seeds(dtype).reshape((-1, *program.shape(near))))
-        products = np.asarray(sweep(point.arguments(), list(program.constants.values()), block))
-    return colouring.entries(products.reshape((colouring.count, -1)))
+        products = sweep(point, colouring.direction, (wrt,), of, [block] if pushing else block)
+    return colouring.entries(np.asarray(products if pushing else products[0]).reshape((colouring.count, -1)))

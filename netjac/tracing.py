@@ -165,7 +165,9 @@ def _is_wide(network: Network, arrays: Sequence[Any]) -> bool:
 
 
 def _cast(array: jax.Array, dtype: Any) -> jax.Array:
-    return array.astype(dtype) if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating) else array
+    if dtype is None or array.dtype == dtype or not jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    return array.astype(dtype)
 
 
 def _stays(value: Any) -> bool:

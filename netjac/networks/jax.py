@@ -44,11 +44,15 @@ class JaxNetwork(Network):
 
     @property
     def parameters(self) -> dict[str, jax.Array]:
-        return {name: jnp.asarray(leaf) for name, leaf in self._model_leaves() if _is_floating(leaf)}
+        return {
+            name: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+            for name, leaf in self._model_leaves()
+            if _is_floating(leaf)
+        }
 
     @property
     def trainable(self) -> frozenset[str]:
-        return frozenset(self.parameters)
+        return frozenset(name for name, leaf in self._model_leaves() if _is_floating(leaf))
 
     def _model_leaves(self) -> list[tuple[str, Any]]:
         paths, tree = jax.tree_util.tree_flatten_with_path(self.function)

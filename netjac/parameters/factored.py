@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from netjac.compiled import Compiled, ready
+from netjac.compiled import Compiled, ready, sweepable
 from netjac.errors import ShapeError
 from netjac.jacobian import input_names, output_names, refuse_integers
 from netjac.memory import budget
@@ -91,6 +91,22 @@ class Question:
         assert self.point.samples is not None
         return self.point.samples
 
+    @property
+    def memory(self) -> int | float | str | None:
+        return self._options.memory
+
+    def values(self, point: Point) -> tuple[tuple[int, ...], int]:
+        """The parameters and the output in a trace."""
+        question = self._request.at(point)
+        return question.wrt, question.of[0]
+
+    def sweepable(self, direction: str) -> bool:
+        """Whether the network has this direction's derivative by every parameter."""
+        wrt, of = self.values(self.point)
+        program = self.point.traced.program
+        place = ("sweepable", direction, wrt, of)
+        return self.point.traced.once(place, lambda: all(sweepable(program, direction, one, of) for one in wrt))
+
     def blocks(self, told: bool = True) -> Iterator[Factors]:
         """The factors of all samples, a run of them at a time where all do not fit; those that do are kept.
 
@@ -111,16 +127,18 @@ class Question:
 
     def of_samples(self, first: int, last: int) -> Factors:
         """The factors of a run of samples, of more where the network lets samples see each other."""
-        if (first, last) == (0, self.samples) or not self._may_part():
+        if (first, last) == (0, self.samples) or not self.may_part:
             return self._whole or self._made(self.point, 0)
         return self._made(narrowed(self.point, first, last - first), first)
 
-    def _may_part(self) -> bool:
+    @property
+    def may_part(self) -> bool:
+        """Whether samples may be taken a run at a time."""
         return self.point.apart(self._request.at(self.point).of[0])
 
     def _fitting(self) -> int:
         """How many samples' factors fit at a time."""
-        if not self._may_part():
+        if not self.may_part:
             return self.samples
         peak = self._plan(self.point)[0].peak
         room = SHARE * budget(self._options.memory)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
 
@@ -17,6 +16,7 @@ from netjac.parameters import questions
 from netjac.parameters.factored import Factors, Question
 from netjac.parameters.kernel import gram
 from netjac.parameters.kronecker import added, kronecker
+from netjac.parameters.products import pulled, pushed
 from netjac.parameters.spectrum import Svd, leading
 from netjac.pieces import Options
 from netjac.plan.table import memory as in_words
@@ -30,8 +30,8 @@ class ParameterJacobian:
     as the parameter itself (C order); one that the output does not depend on has zeros. Nothing of size N·m × M is made unless
     its entries are asked for: a dense layer is kept as (N, m, outputs) and (N, inputs), a convolution with its patches.
 
-    Factors are made when the first question needs them, with the weights as they are then: after a step of training, ask
-    `parameter_matrix` again.
+    Factors are made when the first question needs them, with the weights as they are then (a few products with vectors are
+    sweeps through the network and need none): after a step of training, ask `parameter_matrix` again.
     """
 
     __array_priority__ = 100.0
@@ -81,13 +81,14 @@ class ParameterJacobian:
         """J v: (N·m,) from a vector (M,) or arrays by parameter name; (N·m, k) from (M, k)."""
         if isinstance(v, TransposedParameterJacobian):
             return self.gram() if v.T is self else NotImplemented
+        return self._pushed(v)
+
+    def _pushed(self, v: Any, often: bool = False) -> Any:
         vectors, single = self._tangents(v)
         found = np.zeros((self.shape[0], vectors.shape[1]), self.dtype)
         with self._question.asking():
-            tangents = [jnp.asarray(vectors[place].T, self.dtype) for place in self.names.values()]
-            for block in self._question.blocks():
-                rows = questions.pushed(block.uses, block.arrays, tangents, block.rows)
-                found[block.first : block.first + block.rows] = np.asarray(rows)
+            for first, rows in pushed(self._question, vectors, often):
+                found[first : first + len(rows)] = rows
         return self._back(found[:, 0] if single else found)
 
     def _tangents(self, v: Any) -> tuple[np.ndarray, bool]:
@@ -113,7 +114,7 @@ class ParameterJacobian:
             found[self.names[name]] = to_numpy(array).reshape(-1)
         return found
 
-    def _pulled(self, u: Any) -> Any:
+    def _pulled(self, u: Any, often: bool = False) -> Any:
         """Jᵀ u: (M,) from (N·m,) or (N, *out); (M, k) from (N·m, k), which (N, 1) is where m = 1."""
         array = to_numpy(u)
         rows, single = self.shape[0], array.ndim == 1 or array.shape[0] != self.shape[0]
@@ -122,14 +123,14 @@ class ParameterJacobian:
                 f"Jᵀ is {self.shape[1]} × {rows}; multiply it with ({rows},), ({rows}, k) or an array like the output"
             )
         block = array.reshape((rows, -1))
-        found = np.zeros((block.shape[1], self.shape[1]), np.float64 if self.dtype == np.float64 else np.float32)
+        wide = np.float64 if self.dtype == np.float64 else np.float32
+        found: np.ndarray | None = None
         with self._question.asking():
-            for factors in self._question.blocks():
-                own = jnp.asarray(block[factors.first : factors.first + factors.rows].T, self.dtype)
-                parts = questions.pulled(factors.uses, factors.arrays, own, self._question.sizes.each)
-                for place, part in zip(self.names.values(), parts, strict=True):
-                    found[:, place] += np.asarray(part)
-        found = found.astype(self.dtype)
+            for parts in pulled(self._question, block, often):
+                run = np.concatenate(parts, 1, dtype=wide)
+                found = run if found is None else np.add(found, run, out=found)
+        assert found is not None
+        found = found.astype(self.dtype, copy=False)
         return self._back(found[0] if single else found.T)
 
     # Answers from the factors -----------------------------------------------------------------------------------
@@ -232,10 +233,10 @@ class ParameterJacobian:
         working = np.dtype(np.float64 if self.dtype == np.float64 else np.float32)
         return scipy.sparse.linalg.LinearOperator(
             self.shape,
-            matvec=lambda v: to_numpy(self @ np.reshape(v, -1)).astype(working),
-            rmatvec=lambda u: to_numpy(self._pulled(np.reshape(u, -1))).astype(working),
-            matmat=lambda v: to_numpy(self @ v).astype(working),
-            rmatmat=lambda u: to_numpy(self._pulled(u)).astype(working),
+            matvec=lambda v: to_numpy(self._pushed(np.reshape(v, -1), True)).astype(working),
+            rmatvec=lambda u: to_numpy(self._pulled(np.reshape(u, -1), True)).astype(working),
+            matmat=lambda v: to_numpy(self._pushed(v, True)).astype(working),
+            rmatmat=lambda u: to_numpy(self._pulled(u, True)).astype(working),
             dtype=working,
         )
 
@@ -279,8 +280,7 @@ class ParameterJacobian:
     def _columns(self, block: Factors, name: str) -> np.ndarray:
         place = list(self.names).index(name)
         uses = tuple(replace(use, parameter=0) for use in block.uses if use.parameter == place)
-        (part,) = questions.entries(uses, block.arrays, block.rows, (self._question.sizes.each[place],))
-        return np.asarray(part)
+        return np.asarray(questions.entries(uses, block.arrays, block.rows, (self._question.sizes.each[place],)))
 
     def _entries(self, first: int, last: int, name: str | None = None) -> np.ndarray:
         """The rows of some samples, or of them the columns of one parameter."""
@@ -288,8 +288,8 @@ class ParameterJacobian:
         with self._question.asking():
             block = self._question.of_samples(first, last)
             if name is None:
-                parts = questions.entries(block.uses, block.arrays, block.rows, self._question.sizes.each)
-                found = np.concatenate([np.asarray(part) for part in parts], 1).astype(self.dtype)
+                each = self._question.sizes.each
+                found = np.asarray(questions.entries(block.uses, block.arrays, block.rows, each), self.dtype)
             else:
                 found = self._columns(block, name)
         return found[first * per - block.first : last * per - block.first]

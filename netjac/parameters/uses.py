@@ -138,7 +138,10 @@ class Contraction:
         short = {n: place for place, n in enumerate(present)}
         flat = [entry for labels, array in operands for entry in (array, [short[n] for n in labels])]
         path = "optimal" if len(operands) < 8 else "auto"
-        found = jnp.einsum(*flat, [short[n] for n in wanted], optimize=path) if flat else jnp.ones((), dtype)
+        if len(wanted) == len(present) and all(len({*labels}) == len(labels) for labels, _ in operands):
+            found = _outer(operands, wanted, dtype)
+        else:
+            found = jnp.einsum(*flat, [short[n] for n in wanted], optimize=path)
         for scalar in self._scalars:
             found = found * scalar
         silent = {self._root(n) for n in self._indices} - {*present} - {*roots}
@@ -154,3 +157,14 @@ class Contraction:
                 sides = [self._sizes[root] if n in (first[root], place) else 1 for n in range(len(roots))]
                 found = found * jnp.eye(self._sizes[root], dtype=found.dtype).reshape(sides)
         return jnp.broadcast_to(found, [self._sizes[n] for n in roots])
+
+
+def _outer(operands: Sequence[tuple[list[int], jax.Array]], wanted: Sequence[int], dtype: jnp.dtype) -> jax.Array:
+    """A product without sums, by broadcasting: XLA writes it where it is put, where a contraction has an array of its own."""
+    found = jnp.ones((), dtype)
+    for labels, array in operands:
+        order = sorted(range(len(labels)), key=lambda place: wanted.index(labels[place]))
+        there = [n in labels for n in wanted]
+        sizes = iter(jnp.transpose(array, order).shape)
+        found = found * jnp.transpose(array, order).reshape([next(sizes) if has else 1 for has in there])
+    return found

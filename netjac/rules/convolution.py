@@ -24,6 +24,7 @@ from netjac.factors.window import window
 from netjac.graph.program import Equation, Program
 from netjac.rules import ties
 from netjac.rules.local import Explicit, Local, Opaque, Pull, rule
+from netjac.rules.patches import stacked
 
 
 @rule("conv_general_dilated")
@@ -167,20 +168,14 @@ def by_kernel(program: Program, eqn: Equation) -> Local:
     taps = [names.new(kernel[axis]) for axis in numbers.rhs_spec[2:]]
     out_axes = _placed(numbers.out_spec, [batch, group + channel, *places])
     in_axes = _placed(numbers.rhs_spec, [group + channel, fan, *taps])
-    data = (*batch, *group, *fan, *(n for tap in taps for n in tap), *(n for place in places for n in place))
+    data = (*batch, *(n for tap in taps for n in tap), *(n for place in places for n in place), *group, *fan)
     pattern = Pattern(out_axes, in_axes, data, tuple(names.sizes))
 
     def patches(values: dict[int, Any]) -> jax.Array:
-        lhs = lax.transpose(jax.numpy.asarray(values[eqn.operands[0]]), numbers.lhs_spec)
-        found = lax.conv_general_dilated_patches(
-            lhs,
-            [kernel[axis] for axis in numbers.rhs_spec[2:]],
-            p["window_strides"],
-            p["padding"],
-            p["lhs_dilation"],
-            p["rhs_dilation"],
-            precision=lax.Precision.HIGHEST,
-        )
+        last = (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
+        images = jnp.transpose(jnp.asarray(values[eqn.operands[0]]), last)
+        sizes = [kernel[axis] for axis in numbers.rhs_spec[2:]]
+        found = stacked(images, sizes, [out[axis] for axis in numbers.out_spec[2:]], p)
         return found.reshape(pattern.data_shape)
 
     return Explicit(pattern, patches, "patches")

@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from netjac.graph.program import Equation, Program
 from netjac.precision import on_cpu
+from netjac.rules.patches import views
 
 Way = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -46,16 +46,7 @@ def by_patches(program: Program, eqn: Equation, images: Any, weights: Any) -> ja
     images = jnp.transpose(jnp.asarray(images), (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]))
     weights = jnp.transpose(jnp.asarray(weights), (*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0]))
     taps, places = weights.shape[:-2], [program.shape(eqn.results[0])[axis] for axis in numbers.out_spec[2:]]
-    padded = lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), *((*pad, 0) for pad in p["padding"]), (0, 0, 0)])
-    columns = []
-    for tap in np.ndindex(*taps):
-        starts = [at * d for at, d in zip(tap, p["rhs_dilation"], strict=True)]
-        read = [
-            slice(start, start + (place - 1) * stride + 1, stride)
-            for start, place, stride in zip(starts, places, p["window_strides"], strict=True)
-        ]
-        columns.append(padded[(slice(None), *read)])
-    patches = jnp.concatenate(columns, -1)
+    patches = jnp.concatenate(views(images, taps, places, p), -1)
     found = lax.dot_general(
         patches,
         weights.reshape(-1, weights.shape[-1]),

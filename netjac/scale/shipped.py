@@ -113,7 +113,7 @@ def posed(rows: Rows, x: Samples) -> tuple[Point, Run, int]:
 
         def matrix(inputs: Sequence[Any], constants: Sequence[Any]) -> jax.Array:
             arrays = compiled.run(inputs, constants, np.int32(0))[1]
-            return jnp.concatenate(questions.entries(uses, arrays, question.samples * sizes.rows, sizes.each), 1)
+            return questions.entries(uses, arrays, question.samples * sizes.rows, sizes.each)
 
         return question.point, matrix, 2 * question.samples * rows.bytes + compiled.plan.peak
     asked = ask_one(rows.network, x, rows.wrt, rows.of, rows.options)

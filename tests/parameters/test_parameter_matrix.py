@@ -134,7 +134,7 @@ def test_products_are_adjoint_and_chunks_change_nothing(name):
     v, u = RNG.standard_normal(J.shape[1]), RNG.standard_normal(J.shape[0])
     assert abs(u @ (J @ v) - (J.T @ u) @ v) <= 1e-12 * np.linalg.norm(u) * np.linalg.norm(J @ v)
     parted = nj.parameter_matrix(network, x)
-    parted._question._fitting = lambda: 2 if parted._question._may_part() else BATCH
+    parted._question._fitting = lambda: 2 if parted._question.may_part else BATCH
     for whole, pieces in (
         (J @ v, parted @ v), (J.T @ u, parted.T @ u), (J.gram(), parted.gram()), (J.row_norms(), parted.row_norms()),
         (J.normal_diagonal(), parted.normal_diagonal()), (J.to_numpy(), parted.to_numpy()),
