@@ -30,8 +30,8 @@ class ParameterJacobian:
     as the parameter itself (C order); one that the output does not depend on has zeros. Nothing of size N·m × M is made unless
     its entries are asked for: a dense layer is kept as (N, m, outputs) and (N, inputs), a convolution with its patches.
 
-    Factors are made when the first question needs them, with the weights as they are then (a few products with vectors are
-    sweeps through the network and need none): after a step of training, ask `parameter_matrix` again.
+    Factors are made when the first question needs them, with the weights as they are then; a product with few vectors goes
+    through the network as it is. So after a step of training, ask `parameter_matrix` again.
     """
 
     __array_priority__ = 100.0
@@ -151,7 +151,7 @@ class ParameterJacobian:
         with self._question.asking():
             for one in self._question.blocks():
                 for two in beside._question.blocks(told=False):
-                    part = np.asarray(gram(one.uses, one.arrays, two.uses, two.arrays, one.rows, two.rows), self.dtype)
+                    part = np.array(gram(one.uses, one.arrays, two.uses, two.arrays, one.rows, two.rows), self.dtype)
                     if part.shape == (self.shape[0], beside.shape[0]):
                         return part
                     found = np.zeros((self.shape[0], beside.shape[0]), self.dtype) if found is None else found

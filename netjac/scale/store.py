@@ -7,7 +7,6 @@ chunks that count and chunks that do not, and nothing between.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,11 @@ import numpy as np
 from netjac.errors import MissingExtraError, StoreError, TooLargeError
 from netjac.plan.table import memory as in_words
 from netjac.scale.identity import SIZE
+
+try:
+    import fcntl
+except ImportError:  # Windows: two writers are not kept apart there
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "netjac rows 1"
 MEANING = {
@@ -111,7 +115,8 @@ def held(place: Any) -> Iterator[None]:
         lock = (path / LOCK).open("w")
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StoreError(
                 f"another process is writing to {str(path)!r}; wait for it, or give another store"

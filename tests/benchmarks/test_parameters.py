@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks import spectrum
 from benchmarks.contenders import BY_PARAMETERS as WAYS
 from benchmarks.contenders import OURS, installed, prepared, taking_part
 from benchmarks.measure import Measured, Timing
@@ -60,3 +61,14 @@ def test_the_command_measures(tmp_path, capsys):
     assert json.loads((tmp_path / "all.json").read_text())["push_mlp"]["timings"][0]["way"] == "netjac"
     with pytest.raises(SystemExit):
         main(["pushed"])
+
+
+def test_singular_values_of_what_memory_does_not_hold(capsys):
+    assert spectrum.main(["--samples", "600", "--values", "3"]) == 0
+    told = capsys.readouterr().out
+    assert "6,000 × 99,385 (2 GiB)" in told
+    assert "error bars" in told
+    assert spectrum.main(["--samples", "1500", "--values", "3", "--workers", "1", "--memory", "2GiB"]) == 0
+    told = capsys.readouterr().out
+    away = float(told.partition("from the factors: ")[2].split()[0])
+    assert away < 1e-2
