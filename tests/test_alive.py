@@ -79,7 +79,7 @@ def test_every_activation_that_dies_is_cut_down(eager, activation, batch):
     assert all(room <= width for (_, room), width in zip(rooms, (33, 40, 21), strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     widths=st.lists(st.integers(2, 40), min_size=3, max_size=6),
     batch=st.integers(1, 4),
@@ -105,7 +105,7 @@ def test_any_share_of_dead_units_gives_the_same_jacobian(widths, batch, bias, se
         compiled._PLANS.clear()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     n=st.integers(1, 12), room=st.integers(0, 3), m=st.integers(1, 4), k=st.integers(1, 4), batch=st.integers(0, 3),
     own=st.tuples(st.booleans(), st.booleans()), seed=st.integers(0, 999),

@@ -129,7 +129,7 @@ def test_the_product_through_windows_is_the_product_of_the_matrices(data, out, m
     assert close(found, matrix(a, x) @ matrix(b, y), matrix(a, x), matrix(b, y))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.data(), extents, extents, extents, extents)
 def test_products_through_windows_are_associative_and_turn_with_their_factors(data, out, upper, lower, inn):
     chosen = [data.draw(patterns(*pair)) for pair in ((out, upper), (upper, lower), (lower, inn))]
