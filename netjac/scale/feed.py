@@ -77,25 +77,27 @@ class Coming:
             raise ShapeError(
                 f"batches={type(batches).__name__} is neither an array nor something that gives arrays one by one"
             ) from None
-        self._head = next(iterator, None)
+        self._rest = map(_whole, iterator)
+        self._head = next((batch for batch in self._rest if count(batch)), None)
         if self._head is None:
-            raise ShapeError("there are no samples: no batch came")
-        self._rest = iterator
+            raise ShapeError("there are no samples: no batch came, or empty ones alone")
 
     def first(self) -> Samples:
         """The first sample alone."""
-        return cut(_whole(self._head), 0, 1)
+        return cut(self._head, 0, 1)
 
     def runs(self, size: int) -> Iterator[Samples]:
         waiting: list[Samples] = []
-        for batch in map(_whole, chain([self._head], self._rest)):
-            self._head = None
+        held = 0
+        for batch in chain([self._head], self._rest):
+            assert batch is not None
             waiting.append(batch)
-            while sum(map(count, waiting)) >= size:
+            held += count(batch)
+            while held >= size:
                 whole = _joined(waiting)
                 yield cut(whole, 0, size)
-                waiting = [cut(whole, size, count(whole))] if count(whole) > size else []
-        if waiting:
+                waiting, held = [cut(whole, size, held)], held - size
+        if held:
             yield _joined(waiting)
 
 

@@ -74,7 +74,7 @@ def batches(x, sizes):
     assert start >= len(x)
 
 
-@pytest.mark.parametrize("sizes", [[240], [1] * 240, [77, 100, 63], [13, 0, 227]])
+@pytest.mark.parametrize("sizes", [[240], [1] * 240, [77, 100, 63], [0, 13, 0, 227, 0]])
 def test_batches_of_any_sizes_give_the_same_store(tmp_path, sizes, computed):
     x = samples()
     told = []
@@ -309,6 +309,7 @@ def test_questions_and_batches_that_mean_nothing_are_said(tmp_path):
     for x, message in [
         (samples()[:0], "no samples"),
         (iter([]), "no batch came"),
+        (iter([samples()[:0]]), "empty ones alone"),
         (3, "neither an array nor"),
         ([(1, 2)], "a batch came as a tuple"),
         (iter([samples(), samples()[:, :2]]), "do not fit together"),
