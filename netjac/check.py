@@ -174,4 +174,4 @@ def _reverse_mode(context: Asked) -> tuple[str, Pull]:
         found = by_input[point.names.index(wrt)] if wrt in traced.inputs else by_parameter[wrt]
         return np.asarray(found).astype(np.float64)
 
-    return f"reverse mode of {network.framework}", pull
+    return f"reverse mode of {network.oracle}", pull

@@ -85,7 +85,7 @@ def ways(network: Network, x: Any, options: Mapping[str, Any]) -> dict[str, Call
         found["JAX, plain forward mode"] = by_columns
     names = (options["wrt"], options["of"])
     if network.framework != "jax" and names == ("input", "output"):
-        found[f"{network.framework}, row by row"] = lambda: np.asarray(
+        found[f"{network.oracle}, row by row"] = lambda: np.asarray(
             jacobian(network, x, **{**options, "engine": "framework"})
         )
     return found

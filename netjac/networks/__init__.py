@@ -34,6 +34,12 @@ def network_of(model: Any, *, batched: bool | None = None, names: Any = None) ->
         except TypeError:  # neither hashable nor weakly referable: traced anew each time
             made.traces = {}
         return made
+    if "sklearn" in roots:
+        from netjac.networks.sklearn import SklearnNetwork
+
+        found = SklearnNetwork(model)
+        found.traces = _TRACES.setdefault(model, {})
+        return found
     if callable(model):
         return JaxNetwork(model, batched=bool(batched), names=names)
     raise ModelLoadError(
@@ -57,7 +63,8 @@ def _from_file(path: Path) -> Network:
     why = "it may hold a pickle, which can run any code, and is not opened" if pickled else "its ending is not known"
     raise ModelLoadError(
         f"{str(path)!r} cannot be taken as a model: {why}. Give a .keras file (model.save), a .pt2 file "
-        "(torch.export.save), or build the model in Python and pass the object"
+        "(torch.export.save), or build the model in Python and pass the object: on the command line as module:attribute, "
+        "where the module may load what you trust (joblib, say)"
     )
 
 

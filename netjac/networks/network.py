@@ -72,6 +72,11 @@ class Network(abc.ABC):
         self._seen = seen
 
     @property
+    def oracle(self) -> str:
+        """Whose reverse mode `pull_back` is."""
+        return self.framework
+
+    @property
     def traces(self) -> dict[Any, Any]:
         """Traces of this network by shapes, dtypes and `signature`; several networks of one model may share them."""
         if self._traces is None:
