@@ -38,10 +38,47 @@ def mapped(path: str | Path) -> Any:
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise ShapeError(f"the data file {str(path)!r} {kind}; give the path of a {ENDINGS} file")
-    readers = {".npy": _npy, ".npz": _npz, ".csv": _csv, ".parquet": _parquet}
+    readers = {
+        ".npy": _npy,
+        ".npz": _npz,
+        ".csv": lambda path: _csv(path)[0],
+        ".parquet": lambda path: _parquet(path)[0],
+    }
     if path.suffix.lower() not in readers:
         raise ShapeError(f"{str(path)!r} is of no kind that netjac reads; give a {ENDINGS} file (np.save makes one)")
     return readers[path.suffix.lower()](path)
+
+
+def named(path: str | Path) -> tuple[Any, tuple[str, ...] | None]:
+    """What `mapped` gives, and the names of the columns: of a `.csv` with a first line of names, or a `.parquet`."""
+    tables = {".csv": _csv, ".parquet": _parquet}
+    reader = tables.get(Path(path).suffix.lower())
+    return (mapped(path), None) if reader is None or not Path(path).is_file() else reader(Path(path))
+
+
+def columns_of(table: Any) -> tuple[str, ...] | None:
+    """The names of a DataFrame's columns; None for anything else."""
+    columns = getattr(table, "columns", None)
+    return None if columns is None or callable(columns) or not hasattr(table, "to_numpy") else tuple(map(str, columns))
+
+
+def numbers_of(frame: Any, name: str) -> np.ndarray:
+    """A pandas DataFrame's numbers, (rows, columns): in float64, what is missing as NaN; in float32 where all columns are.
+
+    Raises `ShapeError` where a column holds no numbers.
+    """
+    if not hasattr(frame.dtypes, "items"):  # Polars and others of its kind
+        return np.asarray(frame.to_numpy())
+    words = [str(column) for column, kind in frame.dtypes.items() if not _is_numeric(kind)]
+    if words:
+        raise ShapeError(f"columns {', '.join(words[:5])} of {name} hold no numbers; encode or drop them")
+    single = len(frame.dtypes) and all(kind == np.float32 for kind in frame.dtypes)
+    found: np.ndarray = frame.to_numpy(np.float32 if single else np.float64, na_value=np.nan)
+    return found
+
+
+def _is_numeric(kind: Any) -> bool:
+    return getattr(kind, "kind", "O") in "fiub" or bool(getattr(kind, "_is_numeric", False))
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -82,14 +119,15 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def _csv(path: Path) -> np.ndarray:
+def _csv(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(c.strip() for c in row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ShapeError(f"{str(path)!r} is no text of comma-separated numbers ({_short(error)})") from error
+    names = None
     if rows and not any(_is_number(cell) for cell in rows[0][1]):
-        rows = rows[1:]
+        names, rows = tuple(cell.strip() for cell in rows[0][1]), rows[1:]
     if not rows:
         raise ShapeError(f"{str(path)!r} holds no rows of numbers; write one sample a line, its numbers with commas")
     width = len(rows[0][1])
@@ -103,7 +141,7 @@ def _csv(path: Path) -> np.ndarray:
                     f"line {number}, column {column + 1} of {str(path)!r} is {cell!r}, no number; replace or drop it"
                 )
             table[place, column] = float(cell)
-    return table
+    return table, names if names is not None and len(names) == width else None
 
 
 def _is_number(cell: str) -> bool:
@@ -114,7 +152,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _parquet(path: Path) -> np.ndarray:
+def _parquet(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     try:
         import pandas
     except ImportError:
@@ -125,10 +163,7 @@ def _parquet(path: Path) -> np.ndarray:
         raise MissingExtraError.of("pyarrow", "tables", f"reading {str(path)!r}") from None
     except (ValueError, OSError) as error:
         raise ShapeError(f"{str(path)!r} is damaged or is no parquet file ({_short(error)})") from error
-    words = [str(name) for name, kind in frame.dtypes.items() if not pandas.api.types.is_numeric_dtype(kind)]
-    if words:
-        raise ShapeError(f"columns {', '.join(words[:5])} of {str(path)!r} hold no numbers; encode or drop them")
-    return frame.to_numpy(np.float64, na_value=np.nan)
+    return numbers_of(frame, repr(str(path))).astype(np.float64, copy=False), columns_of(frame)
 
 
 def _zarr(path: Path) -> Any:
