@@ -140,6 +140,8 @@ def over(
     samples, `TooLargeError` where not even one sample's Jacobian fits, and what `netjac.jacobian` raises.
     """
     found, columns = network(model), columns_of(X)
+    if columns is not None:
+        found.check_columns(columns)
     samples = feed(_numbers(X))
     twice = _repeated(samples.first())  # of a single sample it cannot be seen whether samples see each other
     options = Options("auto", precision, memory, progress)

@@ -71,6 +71,9 @@ class Network(abc.ABC):
         """Note what a trace has shown of inputs, outputs and layers."""
         self._seen = seen
 
+    def check_columns(self, columns: Sequence[str]) -> None:  # noqa: B027
+        """Raises `ShapeError` where a table's columns are not the model's features. Most models do not know theirs by name."""
+
     @property
     def oracle(self) -> str:
         """Whose reverse mode `pull_back` is."""

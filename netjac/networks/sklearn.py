@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
+from netjac.data import columns_of, numbers_of
 from netjac.errors import (
     MissingExtraError,
     ModelLoadError,
-    NotDifferentiableError,
     ShapeError,
     UnsupportedOperationError,
 )
@@ -69,6 +69,19 @@ class SklearnNetwork(Network):
         found = getattr(first_step(self._fitted), "feature_names_in_", None)
         return None if found is None else tuple(map(str, found))
 
+    def check_columns(self, columns: Sequence[str]) -> None:
+        names = self.feature_names
+        if names is None or tuple(columns) == names:
+            return
+        lacking, more = [n for n in names if n not in columns], [n for n in columns if n not in names]
+        what = [f"it lacks {', '.join(map(repr, lacking[:8]))}"] if lacking else []
+        what += [f"it was not fitted to {', '.join(map(repr, more[:8]))}"] if more else []
+        first = next((pair for pair in zip(columns, names, strict=False) if pair[0] != pair[1]), ("", ""))
+        told = "; ".join(what) or f"they are in another order ({first[0]!r} stands where {first[1]!r} was)"
+        raise ShapeError(
+            f"the columns of X are not those {self.name!r} was fitted to: {told}. Give X[model.feature_names_in_]"
+        )
+
     @property
     def parameters(self) -> dict[str, Array]:
         return {name: jnp.asarray(value) for name, value in self._steps().parameters.items()}
@@ -87,8 +100,10 @@ class SklearnNetwork(Network):
         return ("output",)
 
     def flatten(self, x: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        if hasattr(x, "columns") and hasattr(x, "to_numpy"):
-            x = _numbers(x, self.feature_names, self.name)
+        columns = columns_of(x)
+        if columns is not None:
+            self.check_columns(columns)
+            x = numbers_of(x, "X")
         elif hasattr(x, "toarray"):
             raise ShapeError(f"x is a sparse {type(x).__name__}; give x.toarray(), or the rows that are wanted of it")
         spec = Spec("X", (None, int(first_step(self._fitted).n_features_in_)), "float64")
@@ -150,26 +165,3 @@ class SklearnNetwork(Network):
         except ImportError:
             raise MissingExtraError.of("pandas", "tables", f"a {self.name} that was fitted to a table") from None
         return pandas.DataFrame(wide, columns=list(names))
-
-
-def _numbers(table: Any, names: tuple[str, ...] | None, model: str) -> np.ndarray:
-    """The table's columns as an array. Raises `ShapeError` where they are not those of training, in their order."""
-    given = [str(column) for column in table.columns]
-    if names is not None and list(names) != given:
-        lacking, more = [n for n in names if n not in given], [n for n in given if n not in names]
-        what = [f"it lacks {', '.join(map(repr, lacking[:8]))}"] if lacking else []
-        what += [f"it was not fitted to {', '.join(map(repr, more[:8]))}"] if more else []
-        first = next((pair for pair in zip(given, names, strict=False) if pair[0] != pair[1]), ("", ""))
-        told = "; ".join(what) or f"they are in another order ({first[0]!r} stands where {first[1]!r} was)"
-        raise ShapeError(
-            f"the columns of X are not those {model!r} was fitted to: {told}. Give X[model.feature_names_in_]"
-        )
-    columns = {name: np.asarray(table[column]) for name, column in zip(given, table.columns, strict=True)}
-    words = [name for name, column in columns.items() if column.dtype.kind not in "fiub"]
-    if words:
-        raise NotDifferentiableError(
-            f"columns {', '.join(map(repr, words[:8]))} of X hold no numbers, and there is no derivative by them; encode "
-            "them before, and give netjac the steps behind the encoder"
-        )
-    found = np.column_stack(list(columns.values())) if columns else np.empty((len(table), 0))
-    return found if found.dtype.kind == "f" else found.astype(np.float64)

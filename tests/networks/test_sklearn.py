@@ -34,6 +34,7 @@ from sklearn.preprocessing import (
 )
 
 import netjac as nj
+from netjac.analysis.passes import over
 from netjac.cli import main
 from tests.oracles import differences, relative_error
 
@@ -287,7 +288,9 @@ def test_tables_must_have_the_columns_of_training_in_their_order():
         nj.jacobian(model, table[["bmi", "age", "dose", "rate", "days"]])
     with pytest.raises(nj.ShapeError, match="it lacks 'dose'; it was not fitted to 'sex'"):
         nj.jacobian(model, table.rename(columns={"dose": "sex"}))
-    with pytest.raises(nj.NotDifferentiableError, match="columns 'rate' of X hold no numbers"):
+    with pytest.raises(nj.ShapeError, match="another order"):
+        over(model, table[["bmi", "age", "dose", "rate", "days"]])
+    with pytest.raises(nj.ShapeError, match="columns rate of X hold no numbers"):
         nj.jacobian(model, table.assign(rate="high"))
     whole = table.round().astype({"age": int})
     assert nj.jacobian(model, whole).dtype == np.float64
