@@ -1,5 +1,7 @@
 """netjac: the Jacobian of a neural network, exact, batched, structured, fast and readable."""
 
+from netjac.analysis.sensitivity import sensitivity
+from netjac.analysis.sensitivity_result import Sensitivity
 from netjac.calibration import calibrate
 from netjac.check import Check, check
 from netjac.drop_in import jacobian_function
@@ -40,6 +42,7 @@ __all__ = [
     "NotDifferentiableError",
     "ParameterJacobian",
     "Plan",
+    "Sensitivity",
     "ShapeError",
     "StochasticNetworkError",
     "StoreError",
@@ -56,6 +59,7 @@ __all__ = [
     "network",
     "ntk",
     "parameter_matrix",
+    "sensitivity",
     "stream",
     "torch_jacobian_function",
     "value_and_jacobian",

@@ -128,13 +128,29 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     stream.add_argument("--begin-anew", action="store_true", help="forget what an earlier run wrote to STORE")
     stream.add_argument("-o", "--output", metavar="STORE", help="the folder to write to")
 
+    sensitivity = commands.add_parser("sensitivity", help="how much each output changes with each feature, over DATA")
+    _add_given(sensitivity)
+    sensitivity.add_argument("--of", metavar="NAME", help="output (default), or an output's or layer's name")
+    sensitivity.add_argument(
+        "--scale", choices=("std", "range"), help="per standard deviation or range of each feature"
+    )
+    sensitivity.add_argument(
+        "--bound", default="uniform", choices=("uniform", "normal"), help="how features are distributed"
+    )
+    sensitivity.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default %(default)s)")
+    sensitivity.add_argument("--seed", type=int, default=0, help="of the intervals' random draws (default 0)")
+    sensitivity.add_argument("--kind", choices=("bars", "plane", "density", "maps"), help="of the picture")
+    sensitivity.add_argument(
+        "-o", "--output", metavar="OUT", help="save to OUT: .csv, .json, or a picture (.png, .svg, .pdf)"
+    )
+
     calibrate = commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
-    for command in (jacobian, explain, check, bench, ntk, stream, calibrate, demo):
+    for command in (jacobian, explain, check, bench, ntk, stream, sensitivity, calibrate, demo):
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")
