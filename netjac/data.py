@@ -24,36 +24,37 @@ def read(path: str | Path) -> Data:
     Raises `ShapeError` when the file is missing, of another kind, damaged, or holds anything but numbers, and
     `MissingExtraError` for `.parquet` without pandas and `.zarr` without zarr.
     """
-    found = mapped(path)
+    return read_named(path)[0]
+
+
+def read_named(path: str | Path) -> tuple[Data, tuple[str, ...] | None]:
+    """The same, and the names of the columns: of a `.csv` with a first line of names, or a `.parquet`."""
+    found, names = named(path)
     if isinstance(found, Mapping):
-        return {name: np.asarray(array) for name, array in found.items()}
-    return np.array(found) if isinstance(found, np.memmap) else np.asarray(found)
+        return {name: np.asarray(array) for name, array in found.items()}, names
+    return np.array(found) if isinstance(found, np.memmap) else np.asarray(found), names
 
 
 def mapped(path: str | Path) -> Any:
-    """The same, but an `.npy` file and the arrays of a `.zarr` folder stay on disk until they are cut."""
-    path = Path(path)
-    if path.suffix.lower() == ".zarr" and path.is_dir():
-        return _zarr(path)
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise ShapeError(f"the data file {str(path)!r} {kind}; give the path of a {ENDINGS} file")
-    readers = {
-        ".npy": _npy,
-        ".npz": _npz,
-        ".csv": lambda path: _csv(path)[0],
-        ".parquet": lambda path: _parquet(path)[0],
-    }
-    if path.suffix.lower() not in readers:
-        raise ShapeError(f"{str(path)!r} is of no kind that netjac reads; give a {ENDINGS} file (np.save makes one)")
-    return readers[path.suffix.lower()](path)
+    """What `read` gives, but an `.npy` file and the arrays of a `.zarr` folder stay on disk until they are cut."""
+    return named(path)[0]
 
 
 def named(path: str | Path) -> tuple[Any, tuple[str, ...] | None]:
-    """What `mapped` gives, and the names of the columns: of a `.csv` with a first line of names, or a `.parquet`."""
-    tables = {".csv": _csv, ".parquet": _parquet}
-    reader = tables.get(Path(path).suffix.lower())
-    return (mapped(path), None) if reader is None or not Path(path).is_file() else reader(Path(path))
+    """What `mapped` gives, and the names of the columns."""
+    path = Path(path)
+    if path.suffix.lower() == ".zarr" and path.is_dir():
+        return _zarr(path), None
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise ShapeError(f"the data file {str(path)!r} {kind}; give the path of a {ENDINGS} file")
+    tables, arrays = {".csv": _csv, ".parquet": _parquet}, {".npy": _npy, ".npz": _npz}
+    ending = path.suffix.lower()
+    if ending in tables:
+        return tables[ending](path)
+    if ending not in arrays:
+        raise ShapeError(f"{str(path)!r} is of no kind that netjac reads; give a {ENDINGS} file (np.save makes one)")
+    return arrays[ending](path), None
 
 
 def columns_of(table: Any) -> tuple[str, ...] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from netjac.data import mapped, read
+from netjac.data import named, read_named
 from netjac.errors import ModelLoadError, ShapeError, UnknownNameError
 from netjac.networks import Network
 from netjac.tracing import network
@@ -55,18 +55,23 @@ def imported(module: str, attribute: str) -> Any:
 
 def inputs_of(given: Namespace, lying: bool = False) -> Any:
     """The input from DATA or of --shape, in --dtype; `lying`, it may stay on disk. Raises `ShapeError`."""
+    return named_inputs_of(given, lying)[0]
+
+
+def named_inputs_of(given: Namespace, lying: bool = False) -> tuple[Any, tuple[str, ...] | None]:
+    """The same, and the names of its columns, where DATA is a table that has them."""
     if (given.data is None) == (given.shape is None):
         what = "neither DATA nor --shape is given" if given.data is None else "both DATA and --shape are given"
         raise ShapeError(f"{what}; give the path of an array, or --shape 1,28,28,1 for a random input")
     if given.dtype is None and lying and given.data is not None:
-        return mapped(given.data)
-    data = drawn(given.shape) if given.data is None else read(given.data)
+        return named(given.data)
+    data, names = (drawn(given.shape), None) if given.data is None else read_named(given.data)
     if given.dtype is None:
-        return data
+        return data, names
     dtype = jax.numpy.dtype(given.dtype)
     if isinstance(data, dict):
-        return {name: array.astype(dtype) if array.dtype.kind == "f" else array for name, array in data.items()}
-    return data.astype(dtype)
+        return {name: a.astype(dtype) if a.dtype.kind == "f" else a for name, a in data.items()}, names
+    return data.astype(dtype), names
 
 
 def drawn(shape: str) -> np.ndarray:

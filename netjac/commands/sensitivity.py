@@ -7,12 +7,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from netjac.analysis.sensitivity import sensitivity
-from netjac.commands.given import as_json, inputs_of, model_of, target, tell, write, write_text
-from netjac.data import named
+from netjac.commands.given import as_json, model_of, named_inputs_of, target, tell, write, write_text
 
 if TYPE_CHECKING:
     from netjac.analysis.sensitivity_result import Sensitivity
@@ -23,8 +24,7 @@ SHOWN = 10
 
 def run(given: Namespace) -> int:
     path = target(given.output, (".csv", ".json", *PICTURES))
-    x = inputs_of(given, lying=True)
-    names = None if given.data is None else named(given.data)[1]
+    x, names = named_inputs_of(given, lying=True)
     model = model_of(given)
     tell(given, "computing")
     found = sensitivity(
@@ -63,9 +63,9 @@ def _show(found: Sensitivity, path: Path | None) -> None:
 
 def _table(found: Sensitivity, output: int) -> Table:
     """The features that move an output most."""
-    table = Table(title=found.output_names[output], title_justify="left", title_style="bold")
-    for head in ("feature", "mean", "std", "rms", "interval of rms", "bound of Sobol index"):
-        table.add_column(head, justify="left" if head == "feature" else "right")
+    table = Table(title=Text(found.output_names[output]), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for head in ("feature", "mean", "std", "rms", "interval of rms", "Sobol index ≤"):
+        table.add_column(head, justify="left" if head == "feature" else "right", no_wrap=True)
     for name, rms in found.ranking(output)[:SHOWN]:
         j = found.feature_names.index(name)
         values = [f"{a[output, j]:.4g}" for a in (found.mean, found.std)]

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import netjac as nj
 from netjac.analysis import passes
@@ -94,7 +96,28 @@ def test_a_learned_network_has_the_sensitivities_of_what_it_learned():
     assert [name for name, _ in s.ranking()] == ["X1", "X2", "X3"]
 
 
-@settings(max_examples=10)
+def test_a_pipeline_answers_by_the_raw_features():
+    """The scaler is part of the function: derivatives are per unit of the columns as they are."""
+    rng = np.random.default_rng(6)
+    table = pandas.DataFrame(
+        rng.standard_normal((300, 3)) * [1, 100, 0.01] + [5, 0, 1], columns=["age", "income", "dose"]
+    )
+    y = table.age + 0.01 * table.income - 20 * table.dose
+    network = MLPRegressor(hidden_layer_sizes=(8,), activation="tanh", solver="lbfgs", max_iter=300, random_state=0)
+    fitted = make_pipeline(StandardScaler(), network).fit(table, y)
+    s = nj.sensitivity(fitted, table)
+    assert s.feature_names == ("age", "income", "dose")
+    assert np.allclose(s.mean[0], [1, 0.01, -20], rtol=0.05)
+    step = np.array([1e-4, 1e-2, 1e-6])
+    for j, name in enumerate(table):
+        up, down = (fitted.predict(table.assign(**{name: table[name] + sign * step[j]})) for sign in (1, -1))
+        assert np.allclose(s.mean[0, j], np.mean(up - down) / (2 * step[j]), rtol=1e-6)
+    assert np.allclose(nj.sensitivity(fitted, table, scale="std").mean[0], [1, 1, -0.2], rtol=0.15)
+    with pytest.raises(ShapeError):
+        nj.sensitivity(fitted, table[["dose", "age", "income"]])
+
+
+@settings(max_examples=8)
 @given(
     shape=st.lists(st.integers(1, 3), min_size=1, max_size=2),
     out=st.lists(st.integers(1, 3), min_size=0, max_size=2),
