@@ -22,14 +22,14 @@ def document(measured: Sequence[Measured], peers: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def surroundings() -> str:
+def surroundings(dtype: str = "float32") -> str:
     found = []
     for package in PACKAGES:
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {', '.join(found)}; float32."
+    return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {', '.join(found)}; {dtype}."
 
 
 def times(measured: Sequence[Measured], peers: Sequence[str]) -> str:

@@ -1,5 +1,8 @@
 """netjac: the Jacobian of a neural network, exact, batched, structured, fast and readable."""
 
+from typing import Any
+
+from netjac.analysis.selection import Selection, select_features
 from netjac.analysis.sensitivity import sensitivity
 from netjac.analysis.sensitivity_result import Sensitivity
 from netjac.calibration import calibrate
@@ -37,11 +40,13 @@ __all__ = [
     "MissingExtraError",
     "ModelLoadError",
     "NetjacError",
+    "NetjacSelector",
     "Network",
     "NonFiniteError",
     "NotDifferentiableError",
     "ParameterJacobian",
     "Plan",
+    "Selection",
     "Sensitivity",
     "ShapeError",
     "StochasticNetworkError",
@@ -59,8 +64,18 @@ __all__ = [
     "network",
     "ntk",
     "parameter_matrix",
+    "select_features",
     "sensitivity",
     "stream",
     "torch_jacobian_function",
     "value_and_jacobian",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`NetjacSelector` when it is asked for: scikit-learn takes as long to import as half of netjac."""
+    if name != "NetjacSelector":
+        raise AttributeError(f"module 'netjac' has no attribute {name!r}")
+    from netjac.analysis.selector import NetjacSelector
+
+    return NetjacSelector

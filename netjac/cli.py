@@ -144,13 +144,30 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
         "-o", "--output", metavar="OUT", help="save to OUT: .csv, .json, or a picture (.png, .svg, .pdf)"
     )
 
+    select = commands.add_parser("select", help="the features that the outputs depend on, over DATA")
+    _add_given(select)
+    select.add_argument("-k", type=int, metavar="N", help="how many (default: those found to do something)")
+    select.add_argument("--threshold", type=float, help="instead: those of at least this part of the largest effect")
+    select.add_argument("--method", default="rank", choices=("rank", "redundancy"), help="(default %(default)s)")
+    select.add_argument("--of", metavar="NAME", help="output (default), or an output's or layer's name")
+    select.add_argument("--alpha", type=float, default=0.05, help="level of the test (default %(default)s)")
+    select.add_argument(
+        "--negligible",
+        type=float,
+        default=0.1,
+        help="the effect, as part of an average one, that is nothing (default 0.1)",
+    )
+    select.add_argument("--correction", default="holm", choices=("holm", "fdr", "none"), help="for there being many")
+    select.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+    select.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .csv, .json or .txt")
+
     calibrate = commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
-    for command in (jacobian, explain, check, bench, ntk, stream, sensitivity, calibrate, demo):
+    for command in (jacobian, explain, check, bench, ntk, stream, sensitivity, select, calibrate, demo):
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")

@@ -26,6 +26,8 @@ def run(given: Namespace) -> int:
     path = target(given.output, (".csv", ".json", *PICTURES))
     x, names = named_inputs_of(given, lying=True)
     model = model_of(given)
+    if names is not None:
+        model.check_columns(names)
     tell(given, "computing")
     found = sensitivity(
         model, x, feature_names=names, scale=given.scale, of=given.of or "output", bound=given.bound,
