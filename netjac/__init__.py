@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from netjac import attacks
 from netjac.analysis.selection import Selection, select_features
 from netjac.analysis.sensitivity import sensitivity
 from netjac.analysis.sensitivity_result import Sensitivity
@@ -14,6 +15,7 @@ from netjac.errors import (
     NetjacError,
     NonFiniteError,
     NotDifferentiableError,
+    RangeError,
     ShapeError,
     StochasticNetworkError,
     StoreError,
@@ -46,6 +48,7 @@ __all__ = [
     "NotDifferentiableError",
     "ParameterJacobian",
     "Plan",
+    "RangeError",
     "Selection",
     "Sensitivity",
     "ShapeError",
@@ -54,6 +57,7 @@ __all__ = [
     "TooLargeError",
     "UnknownNameError",
     "UnsupportedOperationError",
+    "attacks",
     "calibrate",
     "check",
     "distribute",

@@ -22,6 +22,10 @@ class ShapeError(NetjacError, ValueError):
     """An array's shape or structure is not what the network takes."""
 
 
+class RangeError(NetjacError, ValueError):
+    """A number lies outside the range that it must be in: an input outside its bounds, a label that is no class."""
+
+
 class UnknownNameError(NetjacError, LookupError):
     """A layer, input, output or parameter of that name does not exist."""
 

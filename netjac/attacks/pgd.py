@@ -1,0 +1,89 @@
+"""Projected gradient descent: many small steps, each brought back into the ball of radius ε around the sample.
+
+Madry, Makelov, Schmidt, Tsipras, Vladu, Towards deep learning models resistant to adversarial attacks (ICLR 2018), section 2.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from netjac.attacks.fgsm import ascent, positive
+from netjac.attacks.given import Bounds, given
+from netjac.attacks.norms import INF, steepest, understood, within
+from netjac.attacks.result import Attack
+from netjac.attacks.rounds import Moved, Samples, Slots, View
+from netjac.attacks.search import How, attacked
+from netjac.errors import RangeError
+from netjac.progress import Progress
+
+# Each sample may walk this many times its radius, as in the paper's own settings for L2.
+WALK = 2.5
+
+
+def pgd(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    epsilon: float,
+    norm: int | float | str = INF,
+    bounds: Bounds = None,
+    targets: Any = None,
+    steps: int = 40,
+    step_size: float | None = None,
+    random_start: bool = True,
+    seed: int = 0,
+    all_steps: bool = False,
+    of: str | None = None,
+    precision: str = "highest",
+    memory: int | float | str | None = None,
+    progress: Progress = None,
+) -> Attack:
+    """x ← Π(x + α · direction of ∇ₓ loss), from a random point of the ball, `steps` times, Π onto the ball and `bounds`.
+
+    Arguments as in `fgsm`. α = `step_size`, 2.5 ε / steps by default. A start drawn by `seed` is the same for the same X,
+    however the samples are cut. The point of FGSM at the same ε is looked at first, and each sample has the best of all points:
+    the one where the margin of the goal is largest. So it never fails where FGSM succeeds.
+
+    A sample that succeeds moves no further. `all_steps=True` takes all steps with all samples, for the largest margin.
+
+    Raises what `fgsm` does, and `RangeError` for `steps` and `step_size` that are not positive.
+    """
+    length, order = positive("epsilon", epsilon), understood(norm)
+    if steps < 1:
+        raise RangeError(f"steps={steps!r} takes no step; give a positive number")
+    size = WALK * length / steps if step_size is None else positive("step_size", step_size)
+    rule = Pgd(length, order, size, int(steps) + 1, not all_steps)
+    radius = length if random_start else 0.0
+    how = How("PGD", order, length, of, precision, memory, progress, all_steps, radius, seed)
+    return attacked(model, given(X, y, targets, bounds), rule, how)
+
+
+@dataclass(frozen=True)
+class Pgd:
+    """FGSM's step at first, then those of PGD, as a `netjac.attacks.rounds.Rule`."""
+
+    epsilon: float
+    norm: float
+    size: float
+    steps: int
+    stops: bool
+
+    def move(self, view: View, slots: Slots, samples: Samples) -> Moved:
+        scores = view.scores(slots.at)
+        direction = steepest(ascent(view, slots, scores, samples.targeted), self.norm)
+        first = (slots.taken == 0)[:, None]
+        there = slots.at - slots.x + jnp.where(first, self.epsilon, self.size) * direction
+        raw = slots.x + within(there, self.epsilon, self.norm)
+        return Moved(
+            raw, jnp.where(first, self._start(slots, samples), raw), jnp.zeros(slots.index.shape, bool), scores
+        )
+
+    def _start(self, slots: Slots, samples: Samples) -> jax.Array:
+        if samples.start is None:
+            return slots.x
+        return samples.start[jnp.minimum(slots.index, len(samples.x) - 1)]
