@@ -20,7 +20,7 @@ import numpy as np
 
 from netjac.calibration import rates
 from netjac.compiled import answers, samples_tied
-from netjac.errors import NotDifferentiableError, ShapeError, UnsupportedOperationError
+from netjac.errors import NonFiniteError, ShapeError, UnsupportedOperationError
 from netjac.execute import evaluated
 from netjac.graph.program import trace
 from netjac.jacobian import input_names, output_names, refuse_integers
@@ -95,10 +95,15 @@ class Scores:
 
     def memory(self, rows: int) -> float:
         """Bytes a sample, about: every value of the forward pass, and the largest once for each row that is pulled back."""
+        every, largest = self.traced.once("sizes of values", self._sizes)
+        return (every + 2 * rows * largest) / self.samples
+
+    def _sizes(self) -> tuple[int, int]:
+        """Bytes of all values together, and of the largest."""
         program = self.traced.program
         numbers = {*program.inputs[-1:], *(r for eqn in program.equations for r in eqn.results)}
         sizes = [program.size(n) * program.dtype(n).itemsize for n in numbers if hasattr(program.types[n], "shape")]
-        return (sum(sizes) + 2 * rows * max(sizes)) / self.samples
+        return sum(sizes), max(sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +177,11 @@ def _refuse_shape(point: Point, name: str, value: int) -> None:
 def _read_from(point: Point, value: int, through: bool) -> tuple[int, bool]:
     """The value that scores are read from, and whether by logarithms: `through` a softmax, to logits that are a value."""
     seen = values(point, value)
-    if not _are_probabilities(seen):
+    if not np.isfinite(seen).all():
+        raise NonFiniteError(f"the scores of {point.network.name!r} are not finite at these inputs; there is no way to follow")
+    # A few logits may happen to sum to 1; those of other inputs do not as well.
+    elsewhere = values(point, value, x=_shaken(np.asarray(point.arrays[0])))
+    if not (_are_probabilities(seen) and _are_probabilities(elsewhere[np.isfinite(elsewhere).all(-1)])):
         return value, False
     for layer, at in reversed(list(point.traced.layers.items())):
         before = point.traced.value(f"{layer}.pre") if through and at == value else value
@@ -202,15 +211,17 @@ def values(point: Point, value: int, weights: Sequence[Any] | None = None, x: np
         return np.asarray(run(weights, point.arrays[0] if x is None else x))
 
 
-def _are_probabilities(values: np.ndarray) -> bool:
+def _shaken(x: np.ndarray) -> np.ndarray:
+    """Other inputs of the same shape and about the same size."""
+    noise = np.random.default_rng(0).standard_normal(x.shape)
+    return (x + noise * (float(np.std(x.astype(np.float64))) or 1.0)).astype(x.dtype)
+
+
+def _are_probabilities(scores: np.ndarray) -> bool:
     """Rows of numbers from 0 to 1 that sum to 1."""
-    wide = values.astype(np.float64)
-    if not np.isfinite(wide).all():
-        raise NotDifferentiableError(
-            "the network's scores are not finite at these inputs; an attack has nothing to follow"
-        )
-    return bool(len(wide) and (wide >= 0).all() and np.allclose(wide.sum(-1), 1, atol=_tolerance(values), rtol=0))
+    wide = scores.astype(np.float64)
+    return bool((wide >= 0).all() and np.allclose(wide.sum(-1), 1, atol=_tolerance(scores), rtol=0))
 
 
-def _tolerance(values: np.ndarray) -> float:
-    return SUM_TOLERANCE.get(str(values.dtype), LOOSE)
+def _tolerance(scores: np.ndarray) -> float:
+    return SUM_TOLERANCE.get(str(scores.dtype), LOOSE)

@@ -8,6 +8,7 @@ Moosavi-Dezfooli, Fawzi, Frossard, DeepFool: a simple and accurate method to foo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -68,6 +69,9 @@ HALVINGS = 30
 ROUNDING = 1e-5
 
 
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["overshoot", "steps"], meta_fields=["norm", "candidates", "stops"]
+)
 @dataclass(frozen=True)
 class DeepFool:
     """One linearisation and the step that it asks for, as a `netjac.attacks.rounds.Rule`."""
@@ -95,7 +99,7 @@ class DeepFool:
         length = gap / jnp.where(stuck, 1, dual(normal, self.norm))
         if samples.bounded:
             gone = norm_of(slots.raw - slots.x, self.norm)
-            near = length <= max(self.overshoot, LEAST_SHARE) * gone
+            near = length <= jnp.maximum(self.overshoot, LEAST_SHARE) * gone
             length = jnp.where(near, _lengthened(length, gap, normal, direction, slots, samples), length)
         raw = slots.raw + jnp.where(stuck, 0, length)[:, None] * direction
         return Moved(raw, raw, stuck, scores)

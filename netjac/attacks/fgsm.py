@@ -7,6 +7,7 @@ gradient itself, of length ε.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,6 +54,7 @@ def fgsm(
     return attacked(model, given(X, y, targets, bounds), Fgsm(length, order), how)
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["epsilon", "steps"], meta_fields=["norm", "stops"])
 @dataclass(frozen=True)
 class Fgsm:
     """The single step, as a `netjac.attacks.rounds.Rule`."""

@@ -12,6 +12,7 @@ the one of largest −αβ is taken among those with α > 0 > β where features 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -47,7 +48,8 @@ def jsma(
     `gamma`: the largest share of features that may change (Υ of the paper, there 14.5 %). A feature at its bound moves no
     more; without `bounds` none ever is. `steps`: pairs moved at most, ⌊γn/2⌋ by default as in the paper; more let the same
     features move again. Without `targets` each step goes for the class that is next to the label, and any other class is a
-    success. F are logits where the network has them, as in the paper. The distance (norm 0) is the number of features changed.
+    success. F are logits where the network has them, as in the paper, else logarithms of
+    probabilities. The distance (norm 0) is the number of features changed.
 
     Raises what `fgsm` does, and `RangeError` for `theta`, `gamma` and `steps` out of range.
     """
@@ -68,29 +70,32 @@ def jsma(
         )
     if steps is not None and steps < 1:
         raise RangeError(f"steps={steps!r} takes no step; give a positive number")
-    rule = Jsma(float(theta), most, most // 2 if steps is None else int(steps))
+    rule = Jsma(abs(float(theta)), most, most // 2 if steps is None else int(steps), theta > 0)
     how = How("JSMA", 0.0, None, of, precision, memory, progress, rows=2)
     return attacked(model, samples, rule, how)
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["size", "most", "steps"], meta_fields=["grows", "stops"])
 @dataclass(frozen=True)
 class Jsma:
     """The most salient pair of features, moved, as a `netjac.attacks.rounds.Rule`; `most` features change at most."""
 
-    theta: float
+    size: float
     most: int
     steps: int
+    grows: bool
     stops: bool = True
 
     def move(self, view: View, slots: Slots, samples: Samples) -> Moved:
         scores = view.scores(slots.at)
+        sign = 1 if self.grows else -1
         target = slots.goal if samples.targeted else jnp.argmax(others(scores, slots.goal), -1)
         own = jax.nn.one_hot(target, scores.shape[1], dtype=scores.dtype)
-        rows = view.rows(slots.at, jnp.stack([own, 1 - own], 1)) * np.sign(self.theta)
-        room = slots.at < samples.high if self.theta > 0 else slots.at > samples.low
+        rows = view.rows(slots.at, jnp.stack([own, 1 - own], 1)) * sign
+        room = slots.at < samples.high if self.grows else slots.at > samples.low
         pair, salient = self._pair(rows[:, 0], rows[:, 1], room, slots.raw != slots.x)
         moved = jax.nn.one_hot(pair, slots.x.shape[1], dtype=slots.x.dtype).sum(1)
-        raw = slots.raw + jnp.where(salient[:, None], self.theta * moved, 0)
+        raw = slots.raw + jnp.where(salient[:, None], sign * self.size * moved, 0)
         return Moved(raw, raw, ~salient, scores)
 
     def _pair(

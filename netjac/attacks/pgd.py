@@ -6,6 +6,7 @@ Madry, Makelov, Schmidt, Tsipras, Vladu, Towards deep learning models resistant 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -63,6 +64,7 @@ def pgd(
     return attacked(model, given(X, y, targets, bounds), rule, how)
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["epsilon", "size", "steps"], meta_fields=["norm", "stops"])
 @dataclass(frozen=True)
 class Pgd:
     """FGSM's step at first, then those of PGD, as a `netjac.attacks.rounds.Rule`."""

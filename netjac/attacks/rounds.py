@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from netjac.attacks.classifier import Scores
+from netjac.precision import multiplied
 
 
 class Moved(NamedTuple):
@@ -28,10 +29,11 @@ class Moved(NamedTuple):
 
 
 class Rule(Protocol):
-    """One step of an attack. A frozen dataclass: what is compiled is kept by it."""
+    """One step of an attack. A frozen dataclass that JAX knows as a tree: what is in its `data_fields` may change without
+    anything being compiled anew."""
 
     @property
-    def steps(self) -> int:
+    def steps(self) -> Any:
         """The most steps a sample takes."""
 
     @property
@@ -128,7 +130,7 @@ def others(scores: jax.Array, goal: jax.Array) -> jax.Array:
 def searched(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samples) -> jax.Array:
     """The best perturbed input of every sample, (N, n), unclipped."""
 
-    def whole(weights: tuple[Any, ...], samples: Samples) -> jax.Array:
+    def whole(rule: Rule, weights: tuple[Any, ...], samples: Samples) -> jax.Array:
         view, count = View(scores, weights), len(samples.x)
         index = jnp.minimum(jnp.arange(scores.samples), count)
 
@@ -139,23 +141,28 @@ def searched(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samp
         begin = State(_filled(samples, index), jnp.minimum(scores.samples, count), samples.x)
         return jax.lax.while_loop(lambda state: jnp.any(state.slots.index < count), advance, begin).found
 
-    return _kept(scores, rule, "searched", whole)(weights, samples)
+    return _compiled(scores, "searched", whole)(rule, weights, samples)
 
 
 def once(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samples) -> jax.Array:
     """One step from every sample, (B, n), unclipped."""
 
-    def step(weights: tuple[Any, ...], samples: Samples) -> jax.Array:
+    def step(rule: Rule, weights: tuple[Any, ...], samples: Samples) -> jax.Array:
         slots = _filled(samples, jnp.arange(len(samples.x)))
         return rule.move(View(scores, weights), slots, samples).raw
 
-    return _kept(scores, rule, "once", step)(weights, samples)
+    return _compiled(scores, "once", step)(rule, weights, samples)
 
 
-def _kept(scores: Scores, rule: Rule, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(scores: Scores, what: str, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """The function compiled, kept with the trace that it is of."""
-    place: Hashable = (what, rule, scores.value, scores.logarithms)
-    return scores.traced.once(place, lambda: jax.jit(function))
+
+    def run(*given: Any) -> jax.Array:
+        with multiplied(scores.precision):
+            return function(*given)
+
+    place: Hashable = ("attack", what, scores.value, scores.logarithms)
+    return scores.traced.once(place, lambda: jax.jit(run))
 
 
 def _filled(samples: Samples, index: jax.Array) -> Slots:

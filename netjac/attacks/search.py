@@ -17,6 +17,7 @@ from netjac.errors import NonFiniteError
 from netjac.memory import budget
 from netjac.networks import Network, network_of
 from netjac.networks.arrays import like
+from netjac.pieces import ALWAYS_FITS
 from netjac.precision import precise
 from netjac.progress import Progress, tracked
 
@@ -92,18 +93,20 @@ def _searched(
 
 def _met(network: Network, given: Given, how: How) -> tuple[Classifier, int]:
     """The network met at as many samples as are worked on at once, and how many make one run."""
-    room, count = SHARE_OF_MEMORY * budget(how.memory), given.count
+    count = given.count
     wished = MOST_IN_STEP if how.in_step else min(max(_power_of_two(count // 4), LEAST_SLOTS), MOST_SLOTS)
     slots = min(count, wished)
     met = classifier(network, given.run(0, slots), how.of, how.precision)
     refuse_classes(given, met.scores.classes)
+    own = 8 * max(1, given.low.size) * given.low.itemsize
+    needed = int(met.scores.memory(how.rows) * slots + own * count)
+    room = needed if how.memory is None and needed <= ALWAYS_FITS else SHARE_OF_MEMORY * budget(how.memory)
     fitting = max(1, int(room / met.scores.memory(how.rows)))
     if fitting < slots:
         slots = fitting
         met = classifier(network, given.run(0, slots), how.of, how.precision)
     if how.in_step:
         return met, slots
-    own = 8 * max(1, given.low.size) * given.low.itemsize
     return met, max(slots, min(count, MOST_TOGETHER, int(room / own)))
 
 
