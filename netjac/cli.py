@@ -120,6 +120,31 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     ntk.add_argument("--trace", action="store_true", help="summed over equal outputs: (N, N)")
     ntk.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npy")
 
+    attack = commands.add_parser(
+        "attack", help="adversarial examples of the samples in DATA, each verified by the model"
+    )
+    _add_given(attack)
+    attack.add_argument(
+        "--method", choices=("fgsm", "pgd", "deepfool", "jsma"), default="deepfool", help="(default %(default)s)"
+    )
+    attack.add_argument("--labels", metavar="FILE", help="the samples' classes; the model's own answers by default")
+    attack.add_argument("--of", metavar="NAME", help="the scores, where the model has several outputs")
+    attack.add_argument("--bounds", metavar="LOW,HIGH", help="what inputs lie between; nothing is assumed without")
+    attack.add_argument("--target", type=int, metavar="CLASS", help="the class to be reached; any other by default")
+    attack.add_argument(
+        "--epsilon", type=float, help="size of the perturbation (fgsm, pgd), the largest one that counts"
+    )
+    attack.add_argument("--norm", choices=("2", "inf"), help="that sizes are measured in (default: inf; deepfool 2)")
+    attack.add_argument("--steps", type=int, help="the most steps a sample takes")
+    attack.add_argument("--step-size", type=float, help="of pgd (default 2.5 ε / steps)")
+    attack.add_argument("--seed", type=int, help="of pgd's random start (default 0)")
+    attack.add_argument("--overshoot", type=float, help="of deepfool (default 0.02)")
+    attack.add_argument(
+        "--theta", type=float, help="of jsma: by how much a feature moves, below zero to shrink (default 1)"
+    )
+    attack.add_argument("--gamma", type=float, help="of jsma: the largest share of features to change (default 0.145)")
+    attack.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npz")
+
     stream = commands.add_parser("stream", help="write the Jacobian of any number of samples to a Zarr store; goes on")
     _add_given(stream)
     stream.add_argument("--wrt", metavar="NAME", help="input (default), parameters, or a name")
@@ -168,6 +193,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
     for command in (jacobian, explain, check, bench, ntk, stream, sensitivity, select, calibrate, demo):
+    for command in commands.choices.values():
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         command.add_argument("--quiet", action="store_true", help="print no more than is asked for, and no progress")

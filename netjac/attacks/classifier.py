@@ -178,7 +178,9 @@ def _read_from(point: Point, value: int, through: bool) -> tuple[int, bool]:
     """The value that scores are read from, and whether by logarithms: `through` a softmax, to logits that are a value."""
     seen = values(point, value)
     if not np.isfinite(seen).all():
-        raise NonFiniteError(f"the scores of {point.network.name!r} are not finite at these inputs; there is no way to follow")
+        raise NonFiniteError(
+            f"the scores of {point.network.name!r} are not finite at these inputs; there is no way to follow"
+        )
     # A few logits may happen to sum to 1; those of other inputs do not as well.
     elsewhere = values(point, value, x=_shaken(np.asarray(point.arrays[0])))
     if not (_are_probabilities(seen) and _are_probabilities(elsewhere[np.isfinite(elsewhere).all(-1)])):

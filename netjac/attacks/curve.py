@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netjac.attacks.deepfool import deepfool
+from netjac.attacks.fgsm import fgsm
 from netjac.attacks.norms import named
 from netjac.attacks.pgd import pgd
 from netjac.attacks.result import Attack
-from netjac.errors import RangeError
+from netjac.errors import RangeError, UnknownNameError
 from netjac.networks.arrays import to_numpy
+from netjac.report.curves import plot_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +50,7 @@ class Curve:
         }
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """The curve as a figure, saved to `path` in the format of its ending if one is given."""
+        """The curve as a figure, saved to `path` in the format of its ending if one is given. See `plot_curves` for several."""
         return plot_curves([self], path)
 
 
@@ -60,20 +63,29 @@ def curve(
     attack: Callable[..., Attack] = pgd,
     **options: Any,
 ) -> Curve:
-    """The share of samples that `attack` misclassifies within each ε (0: those that are so from the start).
+    """The share of samples that an attack succeeds with within each ε; `options` are the attack's own.
 
-    An attack of a given ε (`fgsm`, `pgd`) is run for each; what succeeded at a smaller ε counts at a larger one, because its
-    example is in the larger ball, too. `deepfool` is run once, and its distances say the rest. `options` are the attack's own.
-    Raises `RangeError` for ε that are none, and what the attack does.
+    `fgsm` and `pgd` are run for each ε, and what succeeded at a smaller one counts at a larger one, in whose ball its example
+    lies, too. `deepfool` is run once, and its distances say the rest. Raises `RangeError` for ε that are none, and what the
+    attack does.
     """
     sizes = np.unique(np.asarray(epsilons, np.float64))
-    if not sizes.size or not np.isfinite(sizes).all() or sizes[0] < 0:
-        raise RangeError(f"epsilons={epsilons!r} is no list of sizes; give numbers from 0, in the units of X")
-    run = list(_each(model, X, y, sizes, attack, options))
-    last = run[-1][1]
-    reached = np.zeros(len(to_numpy(last.success)), bool)
-    shares = []
-    for _, found in run:
+    if not sizes.size or not np.isfinite(sizes).all() or sizes[0] <= 0:
+        raise RangeError(f"epsilons={epsilons!r} is no list of sizes; give positive numbers, in the units of X")
+    if attack not in (fgsm, pgd, deepfool):
+        raise UnknownNameError.of(
+            "attack with an ε", getattr(attack, "__name__", str(attack)), ("fgsm", "pgd", "deepfool")
+        )
+    if attack is deepfool:
+        found = deepfool(model, X, y, **options)
+        return _curve(found, sizes, found.success_within(list(sizes)))
+    reached, shares = np.zeros(1, bool), []
+    for size in sizes:
+        found = attack(model, X, y, epsilon=float(size), **options)
         reached = reached | to_numpy(found.success)
-        shares.append(reached.mean())
-    return Curve(last.name, last.norm, sizes, np.array(shares), len(reached), last.targeted)
+        shares.append(np.mean(reached))
+    return _curve(found, sizes, np.array(shares))
+
+
+def _curve(found: Attack, sizes: np.ndarray, shares: np.ndarray) -> Curve:
+    return Curve(found.name, found.norm, sizes, shares, len(to_numpy(found.success)), found.targeted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +16,7 @@ class Net:
     def __init__(self, sizes, seed=0, scale=1.0):
         rng = np.random.default_rng(seed)
         self.layers = [
-            (scale * rng.standard_normal((m, n)) / np.sqrt(n), 0.3 * rng.standard_normal(m))
-            for n, m in zip(sizes, sizes[1:], strict=False)
+            (scale * rng.standard_normal((m, n)) / np.sqrt(n), 0.3 * rng.standard_normal(m)) for n, m in pairwise(sizes)
         ]
 
     def scores(self, x):

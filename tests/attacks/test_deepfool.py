@@ -19,9 +19,7 @@ def exact(net, X, y, norm):
     found = []
     for x, c in zip(X, y, strict=True):
         s, others = net.scores(x), [k for k in range(len(W)) if k != c]
-        found.append(
-            min(abs(s[k] - s[c]) / np.linalg.norm(W[k] - W[c], 1 if norm == INF else 2) for k in others)
-        )
+        found.append(min(abs(s[k] - s[c]) / np.linalg.norm(W[k] - W[c], 1 if norm == INF else 2) for k in others))
     return np.array(found)
 
 
@@ -104,7 +102,9 @@ def digits():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted.fit(X[450:], labels[450:])
-    layers = [(W.astype(np.float32), b.astype(np.float32)) for W, b in zip(fitted.coefs_, fitted.intercepts_, strict=True)]
+    layers = [
+        (W.astype(np.float32), b.astype(np.float32)) for W, b in zip(fitted.coefs_, fitted.intercepts_, strict=True)
+    ]
 
     def f(x):
         for W, b in layers[:-1]:

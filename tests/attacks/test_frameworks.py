@@ -17,8 +17,8 @@ def net():
     return Net(SIZES, scale=2.0)
 
 
-@pytest.fixture(scope="module")
-def X():
+@pytest.fixture(name="X", scope="module")
+def inputs():
     return np.random.default_rng(1).uniform(0, 1, (12, 6))
 
 
@@ -115,7 +115,9 @@ def test_float32_stays_and_images_keep_their_shape():
         assert found.raw.shape == found.adversarial.shape == X.shape
         assert np.array_equal(np.asarray(f(found.adversarial)).argmax(1) != y, found.success)
         order = found.norm if found.norm else 0
-        assert np.allclose(found.distance, np.linalg.norm((found.adversarial.astype(float) - X).reshape(10, -1), order, 1))
+        assert np.allclose(
+            found.distance, np.linalg.norm((found.adversarial.astype(float) - X).reshape(10, -1), order, 1)
+        )
 
 
 def test_a_model_goes_when_its_owner_lets_it_go(net, X):

@@ -20,8 +20,8 @@ def network():
     return Net((5, 3)).network()
 
 
-@pytest.fixture
-def X():
+@pytest.fixture(name="X")
+def inputs():
     return np.random.default_rng(0).uniform(0.2, 0.8, (6, 5))
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_classifier_is_refused(X):
         nj.attacks.deepfool(made(lambda x: jnp.argmax(x, -1, keepdims=True)), X)
     with pytest.raises(nj.ShapeError, match="the outputs a, b; name the scores by of="):
         nj.attacks.deepfool(made(lambda x: {"a": x, "b": 2 * x}), X)
-    with pytest.raises(nj.ShapeError, match="the inputs left, right"):
+    with pytest.raises(nj.ShapeError, match="the inputs 'left', 'right'"):
         nj.attacks.deepfool(nj.network(lambda left, right: left + right, batched=True), {"left": X, "right": X})
     with pytest.raises(nj.UnsupportedOperationError, match="see each other"):
         nj.attacks.deepfool(made(lambda x: x - x.mean(0)), X)

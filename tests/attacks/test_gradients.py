@@ -21,8 +21,8 @@ def network(net):
     return net.network()
 
 
-@pytest.fixture(scope="module")
-def X():
+@pytest.fixture(name="X", scope="module")
+def inputs():
     return np.random.default_rng(1).uniform(0, 1, (40, 6))
 
 
@@ -115,7 +115,9 @@ def test_starts_lie_evenly_in_the_ball(norm):
 
 
 def test_a_gradient_of_zero_moves_nothing():
-    network = nj.network(lambda x: jnp.stack([jnp.sum(jnp.maximum(-x - 5, 0), 1), jnp.sum(0 * x, 1) - 1], 1), batched=True)
+    network = nj.network(
+        lambda x: jnp.stack([jnp.sum(jnp.maximum(-x - 5, 0), 1), jnp.sum(0 * x, 1) - 1], 1), batched=True
+    )
     X = np.ones((3, 4))
     for attack, given in (
         (nj.attacks.fgsm, {"epsilon": 0.1}),
