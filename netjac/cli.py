@@ -186,14 +186,13 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     select.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
     select.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .csv, .json or .txt")
 
-    calibrate = commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
+    commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="train for less long")
-    for command in (jacobian, explain, check, bench, ntk, stream, sensitivity, select, calibrate, demo):
     for command in commands.choices.values():
         command.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
         command.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
