@@ -187,7 +187,6 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     select.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .csv, .json or .txt")
 
     commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
-    commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
         "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
