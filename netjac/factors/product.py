@@ -34,6 +34,8 @@ TALL = 128
 UNROLLED = 8
 """Terms up to which a contraction at many places is written out (measured: 24 → 10 ms for 4 terms at 346,112 places)."""
 
+SMALL = 64
+
 HALF = (jnp.float16, jnp.bfloat16)
 
 
@@ -125,6 +127,7 @@ class Product:
     def _unrolled(self, a: jax.Array, b: jax.Array, left: Sequence[int], right: Sequence[int]) -> jax.Array:
         """A contraction of a few terms at each of many places, term by term: dot_general would move all of it first."""
         total: jax.Array | None = None
+        (a, left), (b, right) = (self._laid(array, side) for array, side in ((a, left), (b, right)))
         axes = [[side.index(label) for label in self.contracted] for side in (left, right)]
         rest = [_without(side, self.contracted) for side in (left, right)]
         for index in np.ndindex(*(self.sizes[label] for label in self.contracted)):
@@ -133,6 +136,14 @@ class Product:
             total = term if total is None else total + term
         assert total is not None
         return total
+
+    def _laid(self, array: jax.Array, labels: Sequence[int]) -> tuple[jax.Array, Sequence[int]]:
+        """The operand in the result's order, where it is small beside it: read as it lies, its entries would come from afar."""
+        wanted = (*(n for n in self.contracted if n in labels), *(n for n in self.order if n in labels))
+        if array.size * SMALL > prod(self.sizes[n] for n in self.order) or tuple(labels) == wanted:
+            return array, labels
+        turned = jnp.transpose(array, [labels.index(n) for n in wanted])
+        return lax.optimization_barrier(turned), wanted
 
 
 def _ready(labels: tuple[int, ...], batch: tuple[int, ...], contracted: tuple[int, ...]) -> bool:
@@ -143,9 +154,11 @@ def _ready(labels: tuple[int, ...], batch: tuple[int, ...], contracted: tuple[in
 
 
 def _awkward(first: tuple[int, ...], second: tuple[int, ...], contracted: tuple[int, ...], sizes: Sequence[int]) -> int:
-    """Entries of the operands that do not lie as a matrix product reads them: rows of the first, columns of the second
-    (measured: 0.8 ms as they should, 1.4 ms otherwise for 512 × 512 × 512)."""
-    sides = ((first, first[len(first) - len(contracted) :]), (second, second[: len(contracted)]))
+    """Entries of the operands that do not lie as a matrix product, or each of several, reads them: rows of the first, columns
+    of the second (measured: 0.8 ms as they should, 1.4 ms otherwise for 512 × 512 × 512)."""
+    batch = set(first) & set(second) - set(contracted)
+    rest = [n for n in second if n not in batch]
+    sides = ((first, first[len(first) - len(contracted) :]), (second, rest[: len(contracted)]))
     return sum(prod(sizes[n] for n in labels) for labels, meeting in sides if set(meeting) != set(contracted))
 
 
@@ -262,13 +275,19 @@ def _few(contracted: Sequence[int], left: Sequence[int], right: Sequence[int], s
 
 
 def _for_next(present: list[int], out: Axes, inn: Axes, seen: set[int]) -> list[int]:
-    """The order in which the next product takes a local block without moving it: places, what it sums over, the rest."""
+    """The order in which the next product takes a local block without moving it: places, samples, taps, what it sums over.
+
+    What it sums over (channels) is innermost, so that the loop that writes the block runs along it and looks at the numbers of
+    a place once, not once a tap (measured: 15.7 → 6.0 ms for the whole of a conv-pool-dense net, 64 × 10 × 28 × 28).
+    """
     outs, ins = set(labels_of(out)), set(labels_of(inn))
 
     def rank(label: int) -> int:
         if label in outs and label in ins:
-            return 2
-        return (0 if label in seen else 1) if label in outs else 3
+            return 1
+        if label in outs:
+            return 0 if label in seen else 3
+        return 2
 
     along = [n for n in dict.fromkeys((*labels_of(out), *labels_of(inn), *present)) if n in present]
     return sorted(along, key=rank)
@@ -291,8 +310,8 @@ def _order(
     """
     if contracted:
         shared = set(data_a) & set(data_b) & set(present)
-        better = _awkward(data_b, data_a, contracted, sizes) <= _awkward(data_a, data_b, contracted, sizes)
-        right_first = last == "out" or (last == "first" and not shared and better)
+        gain = _awkward(data_a, data_b, contracted, sizes) - _awkward(data_b, data_a, contracted, sizes)
+        right_first = last == "out" or (gain > 0 if shared else last == "first" and gain >= 0)
         first, second = (data_b, data_a) if right_first else (data_a, data_b)
         batch = [n for n in first if n in second and n in present]
         free = [n for n in (*first, *second) if n in present and n not in batch]

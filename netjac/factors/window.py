@@ -182,7 +182,10 @@ def banded(pattern: Pattern, place: int, along: Sequence[int]) -> Banded:
     terms = (*(term for term in old.terms if term not in joint), (q, step))
     windows = list(pattern.windows)
     windows[place] = replace(old, terms=terms, offset=old.offset + low)
-    data = (*(n for n in pattern.data if n not in taps and n not in along), *along, q)
+    rest = [n for n in pattern.data if n not in taps and n not in along]
+    places = [n for n in rest if n in pattern.tied or n in {m for w in windows for m, _ in w.terms}]
+    # Channels last: the product that sums over the new label writes a block whose innermost axis they are.
+    data = (*places, *along, q, *(n for n in rest if n not in places))
     result = Pattern(pattern.out, pattern.inn, data, (*pattern.sizes, length), tuple(windows))
     divided = tuple((n, stride // step) for n, stride in joint)
     return Banded(pattern, tuple(along), taps, result, (divided, -low // step, q))
