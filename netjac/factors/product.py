@@ -111,18 +111,30 @@ class Product:
             a, b, left, right = b, a, right, left
         if _few(self.contracted, left, right, self.sizes):
             return self._unrolled(a, b, left, right)
-        batch = [label for label in left if label in right and label not in self.contracted]
-        pairs = [[side.index(label) for label in self.contracted] for side in (left, right)]
-        batches = [[side.index(label) for label in batch] for side in (left, right)]
+        batch = tuple(label for label in left if label in right and label not in self.contracted)
         dtype = jnp.promote_types(a.dtype, b.dtype)
-        result = lax.dot_general(
-            a.astype(dtype),
-            b.astype(dtype),
-            ((pairs[0], pairs[1]), (batches[0], batches[1])),
-            preferred_element_type=jnp.float32 if dtype in HALF else dtype,
-        ).astype(dtype)
+        a, b = a.astype(dtype), b.astype(dtype)
+        shapes = [[self.sizes[n] for n in side if n not in self.contracted and n not in batch] for side in (left, right)]
+        places = [[side.index(label) for label in self.contracted] for side in (left, right)]
+        stacks = [[side.index(label) for label in batch] for side in (left, right)]
+        if _ready(left, batch, self.contracted) and _ready(right, batch, self.contracted):
+            a, places[0] = self._as_matrices(a, left, batch)
+            b, places[1] = self._as_matrices(b, right, batch)
+            stacks = [[0], [0]] if batch else [[], []]
+        wide = jnp.float32 if dtype in HALF else dtype
+        result = lax.dot_general(a, b, (places, stacks), preferred_element_type=wide).astype(dtype)
+        result = result.reshape([*(self.sizes[n] for n in batch), *shapes[0], *shapes[1]])
         natural = [*batch, *(n for n in left if n not in right), *(n for n in right if n not in left)]
         return jnp.transpose(result, [natural.index(label) for label in self.order])
+
+    def _as_matrices(self, array: jax.Array, labels: Sequence[int], batch: Sequence[int]) -> tuple[jax.Array, list[int]]:
+        """A stack of matrices, and the axis to sum over. XLA would turn an operand of more axes before its product."""
+        rest = labels[len(batch) :]
+        along = prod(self.sizes[n] for n in self.contracted)
+        first = bool(rest) and rest[0] in self.contracted
+        stack = [prod(self.sizes[n] for n in batch)] if batch else []
+        other = prod(self.sizes[n] for n in rest if n not in self.contracted)
+        return array.reshape([*stack, *((along, other) if first else (other, along))]), [len(stack) + (not first)]
 
     def _unrolled(self, a: jax.Array, b: jax.Array, left: Sequence[int], right: Sequence[int]) -> jax.Array:
         """A contraction of a few terms at each of many places, term by term: dot_general would move all of it first."""
