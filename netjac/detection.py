@@ -17,10 +17,9 @@ import numpy as np
 import scipy.sparse
 
 from netjac.factors.entries import matrix
-from netjac.factors.pattern import Pattern, atoms, proper
 from netjac.graph.program import Equation, Program
 from netjac.rules import linearise
-from netjac.rules.local import Local, Opaque
+from netjac.rules.local import Local, reading
 
 MOVING = frozenset({"gather", "dynamic_slice", "scatter-add", "scatter_add", "scatter", "dynamic_update_slice"})
 """Primitives that put entries of their first operand, and of updates, where integers say."""
@@ -87,28 +86,8 @@ def _local(
     """One equation's local Jacobian, as zeros and ones; None where that is too many."""
     if eqn.name in MOVING:
         return _moved(program, eqn, operand, chosen)
-    if isinstance(local, Opaque) and local.written is None:
-        shapes = program.shape(eqn.results[result]), program.shape(eqn.operands[operand])
-        pattern = _tied(*shapes, dict(local.ties))
-    else:
-        explicit = local.written if isinstance(local, Opaque) else local
-        assert explicit is not None
-        pattern = explicit.pattern
+    pattern = reading(program, eqn, operand, result, local)
     return matrix(pattern, np.ones(pattern.data_shape, bool)) if pattern.meetings <= MOST else None
-
-
-def _tied(out_shape: tuple[int, ...], in_shape: tuple[int, ...], ties: Mapping[int, int]) -> Pattern:
-    """All entries but those that ties (in axis → out axis) exclude."""
-    out = atoms(out_shape, 0)
-    sizes = list(proper(out_shape))
-    inn = []
-    for axis, size in enumerate(in_shape):
-        if axis in ties or size == 1:
-            inn.append(out[ties[axis]] if axis in ties else ())
-        else:
-            inn.append((len(sizes),))
-            sizes.append(size)
-    return Pattern(out, tuple(inn), (), tuple(sizes))
 
 
 def _moved(program: Program, eqn: Equation, operand: int, chosen: Mapping[int, np.ndarray]) -> scipy.sparse.csr_array:

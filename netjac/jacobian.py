@@ -23,7 +23,7 @@ from netjac.plan.plan import Plan
 from netjac.precision import is_wide, precise
 from netjac.progress import Progress
 from netjac.source import Halves
-from netjac.sparse import by_indices, sparse
+from netjac.sparse import by_indices, masked, sparse
 from netjac.structure import Structure, step_names, structure_of
 from netjac.thin import halves
 from netjac.tracing import Point, meet, met_again, narrowed
@@ -98,8 +98,12 @@ class Asked:
         tied = pair in self.compiled.tied
         if tied and not self.point.apart(alone.at(self.point).of[0]):
             return found
-        colouring = by_indices(narrowed(self.point, 0, 1) if tied else self.point, alone)
-        return found if colouring is None else replace(found, kind="sparse", entries=colouring.pattern.nnz)
+        one = narrowed(self.point, 0, 1) if tied else self.point
+        colouring = by_indices(one, alone)
+        if colouring is not None:
+            return replace(found, kind="sparse", entries=colouring.pattern.nnz)
+        reach = masked(one, alone)
+        return found if reach is None else replace(found, kind=reach.kind, entries=reach.entries)
 
     def _alone(self, pair: Pair, local: bool = False) -> Request:
         return Request((self.request.of[pair[0]],), (self.request.wrt[pair[1]],), local)

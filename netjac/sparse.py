@@ -1,11 +1,13 @@
 """A Jacobian as a sparse matrix, without a dense one on the way.
 
 Each term of a local answer is a pattern and its numbers, which are its entries. Where the plan's answer is dense but entries
-go where indices say (a graph net), the pattern is found as indices, and a few products give the entries.
+go where indices say (a graph net), or masks leave little (local attention), the pattern is found as indices, and a few products
+give the entries.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from math import prod
 from typing import Any
@@ -16,13 +18,14 @@ import scipy.sparse
 
 from netjac.colouring import Colouring, coloured
 from netjac.compiled import sweepable
-from netjac.detection import choices, pattern_of
+from netjac.detection import FULLEST, choices, pattern_of
 from netjac.errors import TooLargeError
 from netjac.factors.entries import matrix
 from netjac.memory import budget
 from netjac.pieces import Options, Request, fits_always, planned, run_answers, sweep
 from netjac.plan.table import memory as in_words
 from netjac.precision import precise
+from netjac.reach import Reach, masks, reach_of
 from netjac.tracing import Point, narrowed
 
 
@@ -43,7 +46,7 @@ def sparse(point: Point, request: Request, options: Options, sample: int | None)
     width = program.dtype(question.of[0]).itemsize
     stored = sum(pattern.meetings for pattern in patterns)
     if 2 * stored >= prod(shape):
-        colouring = by_indices(point, request)
+        colouring = by_indices(point, request) or by_masks(point, request)
         return None if colouring is None else _compressed(point, request, options, colouring)
     _afford(stored * (width + 16) + plan.plan.peak, options)
     _, arrays = run_answers(point, plan)
@@ -71,15 +74,49 @@ def by_indices(point: Point, request: Request) -> Colouring | None:
     if not chosen:
         return None
     told = blake2b(b"".join(array.tobytes() for array in chosen.values())).digest()
-    known = point.traced.known.get(("colouring", request))
-    if known is not None and known[0] == told:
-        return known[1]
-    with precise(point.wide):
-        pattern = pattern_of(program, chosen, wrt, of)
     ways = [sweepable(program, direction, wrt, of) for direction in ("push", "pull")]
-    found = coloured(pattern, *ways) if pattern is not None and any(ways) else None
-    # Only the last: where indices are an input, every call may have others.
-    point.traced.known["colouring", request] = told, found
+
+    def made() -> Colouring | None:
+        with precise(point.wide):
+            pattern = pattern_of(program, chosen, wrt, of)
+        return coloured(pattern, *ways) if pattern is not None and any(ways) else None
+
+    return _kept(point, request, told, made)
+
+
+def masked(point: Point, request: Request) -> Reach | None:
+    """What masks leave of a request's one Jacobian of all samples together, along the axis of which they leave least; None
+    where they leave all of it."""
+    program, question = point.traced.program, request.at(point)
+    of, wrt = question.of[0], question.wrt[0]
+    axes = [axis for axis, size in enumerate(program.shape(wrt)) if size > 1]
+    if not axes or not masks(program, wrt, of):
+        return None
+    with precise(point.wide):
+        values = program.evaluate(point.arguments(), list(program.constants.values()), program.needed([of]))
+    found = [reach for axis in axes if (reach := reach_of(program, values, wrt, of, axis)) is not None]
+    least = min(found, key=lambda reach: reach.entries, default=None)
+    return least if least is not None and least.entries < program.size(of) * program.size(wrt) else None
+
+
+def by_masks(point: Point, request: Request) -> Colouring | None:
+    """The same pattern as indices, with its colours, where it is sparse enough for that."""
+    reach = masked(point, request)
+    program, question = point.traced.program, request.at(point)
+    of, wrt = question.of[0], question.wrt[0]
+    ways = [sweepable(program, direction, wrt, of) for direction in ("push", "pull")]
+    if reach is None or reach.entries > FULLEST * program.size(of) * program.size(wrt) or not any(ways):
+        return None
+    told = blake2b(reach.interval.low.tobytes() + reach.interval.high.tobytes()).digest()
+    return _kept(point, request, told, lambda: coloured(reach.pattern(), *ways))
+
+
+def _kept(point: Point, request: Request, told: bytes, make: Callable[[], Colouring | None]) -> Colouring | None:
+    """Only the last colouring: where indices or masks are an input, every call may have others."""
+    known = point.traced.known.get(("colouring", request))
+    if known is None or known[0] != told:
+        known = point.traced.known["colouring", request] = told, make()
+    found: Colouring | None = known[1]
     return found
 
 

@@ -114,7 +114,9 @@ class Product:
         batch = tuple(label for label in left if label in right and label not in self.contracted)
         dtype = jnp.promote_types(a.dtype, b.dtype)
         a, b = a.astype(dtype), b.astype(dtype)
-        shapes = [[self.sizes[n] for n in side if n not in self.contracted and n not in batch] for side in (left, right)]
+        shapes = [
+            [self.sizes[n] for n in side if n not in self.contracted and n not in batch] for side in (left, right)
+        ]
         places = [[side.index(label) for label in self.contracted] for side in (left, right)]
         stacks = [[side.index(label) for label in batch] for side in (left, right)]
         if _ready(left, batch, self.contracted) and _ready(right, batch, self.contracted):
@@ -127,7 +129,9 @@ class Product:
         natural = [*batch, *(n for n in left if n not in right), *(n for n in right if n not in left)]
         return jnp.transpose(result, [natural.index(label) for label in self.order])
 
-    def _as_matrices(self, array: jax.Array, labels: Sequence[int], batch: Sequence[int]) -> tuple[jax.Array, list[int]]:
+    def _as_matrices(
+        self, array: jax.Array, labels: Sequence[int], batch: Sequence[int]
+    ) -> tuple[jax.Array, list[int]]:
         """A stack of matrices, and the axis to sum over. XLA would turn an operand of more axes before its product."""
         rest = labels[len(batch) :]
         along = prod(self.sizes[n] for n in self.contracted)

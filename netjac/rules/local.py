@@ -93,6 +93,26 @@ def axis_ties(local: Local | None) -> tuple[tuple[int, int], ...]:
     return tuple((place, places[axis]) for place, axis in enumerate(local.pattern.inn) if axis and axis in places)
 
 
+def reading(program: Program, eqn: Equation, operand: int, result: int, local: Local) -> Pattern:
+    """Which entries of the operand a result's entry may depend on; an opaque equation's are all but those that ties exclude."""
+    explicit = local.written if isinstance(local, Opaque) else local
+    if explicit is not None:
+        return explicit.pattern
+    assert isinstance(local, Opaque)
+    out_shape, in_shape = program.shape(eqn.results[result]), program.shape(eqn.operands[operand])
+    ties = dict(local.ties)
+    out = atoms(out_shape, 0)
+    sizes = list(proper(out_shape))
+    inn = []
+    for axis, size in enumerate(in_shape):
+        if axis in ties or size == 1:
+            inn.append(out[ties[axis]] if axis in ties else ())
+        else:
+            inn.append((len(sizes),))
+            sizes.append(size)
+    return Pattern(out, tuple(inn), (), tuple(sizes))
+
+
 def _everywhere(program: Program, eqn: Equation, operand: int, result: int, ties: tuple[tuple[int, int], ...]) -> bool:
     """Block diagonal along every axis is diagonal; one of a single entry needs no tie."""
     shape = program.shape(eqn.operands[operand])
