@@ -20,9 +20,10 @@ class Structure:
     """What is known of the entries before any is computed.
 
     `kind`: "dense", "diagonal", "stencil" (each output depends on a window of the input), "block diagonal" (along an axis
-    other than the samples'), "causal" (behind masks, no output depends on later positions of the input), "sparse" (where masks, or
-    indices that the network gathers and scatters by, say) or "zero"; `per_sample`: samples are proven independent; `reason`: why, in words; `entries`: how many entries of one sample may be other than zero
-    (None where only the framework knows).
+    other than the samples'), "causal" (behind masks, no output depends on later positions of the input), "sparse" (where masks,
+    or indices that the network gathers and scatters by, say) or "zero"; `per_sample`: samples are proven independent;
+    `reason`: why, in words; `entries`: how many entries of one sample may be other than zero (None where only the framework
+    knows).
     """
 
     kind: str

@@ -124,7 +124,7 @@ class Product:
             b, places[1] = self._as_matrices(b, right, batch)
             stacks = [[0], [0]] if batch else [[], []]
         wide = jnp.float32 if dtype in HALF else dtype
-        result = lax.dot_general(a, b, (places, stacks), preferred_element_type=wide).astype(dtype)
+        result = lax.dot_general(a, b, ((places[0], places[1]), (stacks[0], stacks[1])), preferred_element_type=wide).astype(dtype)
         result = result.reshape([*(self.sizes[n] for n in batch), *shapes[0], *shapes[1]])
         natural = [*batch, *(n for n in left if n not in right), *(n for n in right if n not in left)]
         return jnp.transpose(result, [natural.index(label) for label in self.order])
