@@ -24,8 +24,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python -m pip install --quiet --no-deps "curvlinops-for-pytorch==3.0.*"
+	$(BIN)/python -m pip install --quiet --no-deps "neuralsens==0.0.26"
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.parameters
+	$(BIN)/python -m benchmarks.sensitivity
 
 scaling: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"

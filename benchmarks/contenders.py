@@ -22,7 +22,10 @@ BY_PARAMETERS = {
     "rows": ("jax vmap(jacrev)", "torch vmap(jacrev)"),
     "push": ("jax jvp", "torch jvp", "curvlinops operator"),
     "pull": ("jax vjp", "torch vjp", "curvlinops operator"),
+    "sensitivity": ("captum Saliency by target", "neuralsens jacobian_mlp"),
+    "dgsm": ("SALib dgsm",),
 }
+PEERS_OF_SENSITIVITY = ("captum", "neuralsens", "SALib")
 PEERS_BY_PARAMETERS = ("jax", "torch", "backpack", "opacus", "curvlinops")
 SPARSE = "asdex"
 MODULES = {OURS: "in_jax", "jax": "in_jax", "torch": "in_torch", "tensorflow": "in_tensorflow", "asdex": "in_asdex"}
@@ -48,7 +51,9 @@ def taking_part(workload: Workload, peers: Sequence[str]) -> tuple[str, ...]:
 def prepared(way: str, workload: Workload, weights, x) -> Callable[[], Any]:
     """The call that is timed: NumPy in, NumPy (or a sparse matrix) out, with the network already built."""
     framework = way.partition(" ")[0]
-    if workload.asks:
+    if workload.asks in ("sensitivity", "dgsm"):
+        where = "in_sensitivity"
+    elif workload.asks:
         where = "parameters_in_jax" if framework in (OURS, "jax") else "parameters_in_torch"
     else:
         where = MODULES[framework]

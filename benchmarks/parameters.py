@@ -13,6 +13,7 @@ from benchmarks.contenders import PEERS_BY_PARAMETERS, installed
 from benchmarks.measure import Measured, Timing, measure
 from benchmarks.table import absent, expense, milliseconds, surroundings, table
 from benchmarks.workloads import BY_PARAMETERS as WORKLOADS
+from benchmarks.workloads import NAMED, Workload
 
 # Kernels are sums of products of sums in float32.
 AGREEMENT = 3e-5
@@ -20,16 +21,25 @@ AGREEMENT = 3e-5
 
 def main(argv: list[str] | None = None) -> int:
     """0 when all agree, 1 when some peer's answer is not netjac's."""
-    args = _parser().parse_args(argv)
-    unknown = [name for name in args.workload if name not in WORKLOADS]
+    return asked(argv, "benchmarks.parameters", __doc__, WORKLOADS, PEERS_BY_PARAMETERS)
+
+
+def asked(
+    argv: list[str] | None, module: str, what: str | None, workloads: dict[str, Workload], peers: Sequence[str]
+) -> int:
+    """Measure the workloads that the command line names, print the tables, and say whether all agree (0) or not (1)."""
+    parser = _parser(module, what, list(workloads))
+    args = parser.parse_args(argv)
+    unknown = [name for name in args.workload if name not in workloads]
     if unknown:
-        _parser().error(f"there is no workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
+        parser.error(f"there is no workload {unknown[0]!r}; there are {', '.join(workloads)}")
     measured = []
     for name in args.workload:
-        measured.append(measure(name, args.runs, PEERS_BY_PARAMETERS, args.patience))
+        measured.append(measure(name, args.runs, peers, args.patience))
         print(times(measured[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+    missing = tuple(peer for peer in peers if not installed(peer))
     text = "\n\n".join(
-        part for part in (surroundings(), times(measured), expense(measured), absent(measured, _missing())) if part
+        part for part in (surroundings(), times(measured), expense(measured), absent(measured, missing)) if part
     )
     print(text)
     if args.json:
@@ -48,7 +58,7 @@ def times(measured: Sequence[Measured]) -> str:
 def _row(one: Measured) -> list[str]:
     best = one.best()
     return [
-        f"{one.workload} ({WORKLOADS[one.workload].batch})",
+        f"{one.workload} ({NAMED[one.workload].batch})",
         f"**{milliseconds(one.ours.median)}**",
         ", ".join(map(_told, sorted(one.peers, key=lambda timing: timing.median))),
         f"{best.median / one.ours.median:.2f}×" if best else "–",
@@ -60,15 +70,9 @@ def _told(timing: Timing) -> str:
     return f"{timing.way} {milliseconds(timing.median)}"
 
 
-def _missing() -> tuple[str, ...]:
-    return tuple(peer for peer in PEERS_BY_PARAMETERS if not installed(peer))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.parameters", description=__doc__)
-    parser.add_argument(
-        "workload", nargs="*", default=list(WORKLOADS), help=f"of {', '.join(WORKLOADS)}; all by default"
-    )
+def _parser(module: str, what: str | None, known: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=what)
+    parser.add_argument("workload", nargs="*", default=known, help=f"of {', '.join(known)}; all by default")
     parser.add_argument("--runs", type=int, default=9, help="calls of each way after the first")
     parser.add_argument(
         "--patience", type=float, default=0.0, help="seconds to wait for other processes (default: none)"

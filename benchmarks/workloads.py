@@ -25,7 +25,8 @@ class Workload:
     milliseconds, or to give no answer in 100 s.
 
     With `asks`, it is about the Jacobian by the parameters, (N·m, M): its "kernel" J Jᵀ, the "norms" of its rows, the "rows"
-    themselves, "push" J v or "pull" Jᵀ u.
+    themselves, "push" J v or "pull" Jᵀ u. A "sensitivity" is mean, std and rms over the samples of the Jacobian by the input,
+    (3, m, n), "dgsm" ν and the bound of the total Sobol index, (2, n), in float64.
     """
 
     name: str
@@ -93,6 +94,21 @@ BY_PARAMETERS = {
 }
 """What `benchmarks.parameters` measures."""
 
+CAPTUM_ALONE = ("neuralsens jacobian_mlp",)
+SENSITIVITIES = {
+    w.name: w
+    for w in (
+        Workload("sensitivity_regression", (3,), _dense(20, 1, activation="tanh"), 20_000, asks="sensitivity"),
+        Workload("sensitivity_mlp", (32,), _dense(64, 64, 5, activation="tanh"), 4096, asks="sensitivity"),
+        Workload(
+            "sensitivity_small_cnn", (28, 28, 1), WORKLOADS["small_cnn"].layers, 512, CAPTUM_ALONE, asks="sensitivity"
+        ),
+        Workload("sensitivity_lenet", (28, 28, 1), WORKLOADS["lenet"].layers, 512, CAPTUM_ALONE, asks="sensitivity"),
+        Workload("dgsm_mlp", (20,), _dense(64, 64, 1, activation="tanh"), 4096, asks="dgsm"),
+    )
+}
+"""What `benchmarks.sensitivity` measures."""
+
 LONG = (*FORWARD, "torch loop of grads")
 GROWING = {
     "width": {n: Workload(f"width-{n}", (n,), _dense(n, n, n, n, activation="tanh"), 8, LONG) for n in (32, 128, 512, 1024)},
@@ -103,7 +119,7 @@ GROWING = {
 }  # fmt: skip
 """What `benchmarks.scaling` measures, by the size that grows."""
 
-NAMED = WORKLOADS | BY_PARAMETERS | {w.name: w for sizes in GROWING.values() for w in sizes.values()}
+NAMED = WORKLOADS | BY_PARAMETERS | SENSITIVITIES | {w.name: w for sizes in GROWING.values() for w in sizes.values()}
 
 
 class _Drawing:
