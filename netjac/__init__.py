@@ -3,6 +3,10 @@
 from typing import Any
 
 from netjac import attacks
+from netjac.analysis.flow.gradient_flow import gradient_flow
+from netjac.analysis.flow.monitor import FlowMonitor
+from netjac.analysis.flow.result import Flow
+from netjac.analysis.flow.spectrum import FlowThresholds
 from netjac.analysis.selection import Selection, select_features
 from netjac.analysis.sensitivity import sensitivity
 from netjac.analysis.sensitivity_result import Sensitivity
@@ -25,6 +29,7 @@ from netjac.errors import (
 )
 from netjac.jacobian import explain, jacobian, value_and_jacobian
 from netjac.networks import Network
+from netjac.networks.keras_flow import flow_callback
 from netjac.operator import Jacobian
 from netjac.parameters.matrix import ParameterJacobian, ntk, parameter_matrix
 from netjac.plan.plan import Plan
@@ -38,6 +43,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Check",
+    "Flow",
+    "FlowMonitor",
+    "FlowThresholds",
     "Jacobian",
     "MissingExtraError",
     "ModelLoadError",
@@ -62,6 +70,8 @@ __all__ = [
     "check",
     "distribute",
     "explain",
+    "flow_callback",
+    "gradient_flow",
     "jacobian",
     "jacobian_function",
     "mark",

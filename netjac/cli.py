@@ -186,6 +186,14 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     select.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
     select.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .csv, .json or .txt")
 
+    flow = commands.add_parser("flow", help="how gradients pass through the layers: spectra, dead units, verdicts")
+    _add_given(flow)
+    flow.add_argument("--of", metavar="NAME", help="output (default), or an output's or layer's name")
+    flow.add_argument("--layer", metavar="NAME", action="append", help="only this layer; may repeat")
+    flow.add_argument("--samples", type=int, default=16, help="samples whose spectra are found (default %(default)s)")
+    flow.add_argument("--exact", type=int, default=1024, help="widths up to which all singular values are found")
+    flow.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .json, .csv, or a picture (.png, .svg, .pdf)")
+
     commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(

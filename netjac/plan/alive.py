@@ -87,14 +87,15 @@ def _chooses(edges: Edges, register: int) -> bool:
     waiting = [register]
     while waiting:
         step = written[waiting.pop()]
-        if isinstance(step.action, LocalFactor) and _choice(edges.program.equations[step.action.equation]):
+        if isinstance(step.action, LocalFactor) and choice(edges.program.equations[step.action.equation]):
             return True
         waiting.extend(step.reads)
     return False
 
 
-def _choice(eqn: Equation) -> bool:
-    return eqn.name in CHOOSING or any(_choice(inner) for body in bodies(eqn) for inner in body.equations)
+def choice(eqn: Equation) -> bool:
+    """Whether a primitive, or one in its body, chooses between values."""
+    return eqn.name in CHOOSING or any(choice(inner) for body in bodies(eqn) for inner in body.equations)
 
 
 def _pickable(pattern: Pattern, side: str, scaling: Pattern, axis: int) -> bool:

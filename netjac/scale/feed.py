@@ -94,11 +94,11 @@ class Coming:
             waiting.append(batch)
             held += count(batch)
             while held >= size:
-                whole = _joined(waiting)
+                whole = joined(waiting)
                 yield cut(whole, 0, size)
                 waiting, held = [cut(whole, size, held)], held - size
         if held:
-            yield _joined(waiting)
+            yield joined(waiting)
 
 
 def feed(batches: Any) -> Lying | Coming:
@@ -116,7 +116,8 @@ def _whole(batch: Any) -> Samples:
     return to_numpy(batch)
 
 
-def _joined(parts: list[Samples]) -> Samples:
+def joined(parts: list[Samples]) -> Samples:
+    """Samples one after another. Raises `ShapeError`."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
