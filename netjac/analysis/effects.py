@@ -2,14 +2,14 @@
 
     s_j = σ_j² · Σ_o J_oj²        of one sample: what feature j moves the outputs by, squared, a standard deviation at a time
 
-σ is the features' standard deviation over the same samples. The sums of Σ_o J_oj² are kept for groups of samples too (every
-`groups`-th sample is in one), which is all that a bootstrap of their means needs: of at most `groups` samples each is a
-group of its own, and it is the ordinary bootstrap.
+σ is the features' standard deviation over the same samples. The sums of Σ_o J_oj² are kept for random groups of samples too,
+which is all that a bootstrap of their means needs: of no more samples than groups each is a group of its own, and it is the
+ordinary bootstrap.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
@@ -54,11 +54,16 @@ class Effects:
         )
 
 
-def measured(through: Pass, scale: np.ndarray | None, output_scale: np.ndarray | None, pairs: bool) -> Effects:
-    """One pass over the samples. `scale` (n,) replaces σ, `output_scale` (m,) divides the outputs; `pairs` asks for E JᵀJ."""
+def measured(
+    through: Pass, scale: np.ndarray | None, output_scale: np.ndarray | None, pairs: bool, seed: int
+) -> Effects:
+    """One pass over the samples. `scale` (n,) replaces σ, `output_scale` (m,) divides the outputs; `pairs` asks for E JᵀJ.
+
+    `seed` is of the groups, which samples past the first ones fall into at random, so that the samples' order does not matter.
+    """
     n = through.n
     groups = int(np.clip(GROUP_ROOM // (8 * n), LEAST_GROUPS, GROUPS))
-    sums = _Sums(np.zeros((groups, n)), np.zeros(groups, np.int64), np.zeros((n, n)) if pairs else None)
+    sums = _Sums(np.zeros((groups, n)), np.zeros(groups, np.int64), np.zeros((n, n)) if pairs else None, seed)
     features = _Spread(np.zeros(n), np.zeros((n, n) if pairs else n))
     for run in through.runs():
         sums.add(run, output_scale)
@@ -83,13 +88,20 @@ class _Sums:
     by_group: np.ndarray
     sizes: np.ndarray
     gram: np.ndarray | None
+    seed: InitVar[int]
+
+    def __post_init__(self, seed: int) -> None:
+        self._draw = np.random.default_rng(seed)
 
     def add(self, run: Run, output_scale: np.ndarray | None) -> None:
         J = run.jacobian if output_scale is None else run.jacobian / output_scale[:, None]
         squares = np.einsum("bmn,bmn->bn", J, J, dtype=np.float64)
-        place = np.arange(run.start, run.start + len(run)) % len(self.sizes)
-        np.add.at(self.by_group, place, squares)
-        np.add.at(self.sizes, place, 1)
+        number, groups = np.arange(run.start, run.start + len(run)), len(self.sizes)
+        group = np.where(number < groups, number, self._draw.integers(groups, size=len(run)))
+        order = np.argsort(group, kind="stable")
+        met, starts = np.unique(group[order], return_index=True)
+        self.by_group[met] += np.add.reduceat(squares[order], starts, 0)
+        self.sizes += np.bincount(group, minlength=groups)
         if self.gram is not None:
             rows = J.reshape((-1, J.shape[-1])).astype(np.float64)
             self.gram += rows.T @ rows

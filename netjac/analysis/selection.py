@@ -172,7 +172,7 @@ def select_features(
     The p-values are of the hypothesis that a feature's effect is at most `negligible` times that of an average feature, by a
     bootstrap over independent samples, for this very network; `correction`: "holm", "fdr" or "none". `scale`: "std", the
     features' standard deviations over X, or (n,) in place of them. `output_scale`: (m,), what the outputs are divided by;
-    without it they count as they come, so outputs in different units need it. `seed` of the bootstrap; the rest is as in
+    without it they count as they come, so outputs in different units need it. `seed`: of the bootstrap; the rest is as in
     `netjac.jacobian`.
 
     Raises `ShapeError`, `UnknownNameError`, `TooLargeError` (an n × n matrix that does not fit), and what `netjac.jacobian`
@@ -184,13 +184,17 @@ def select_features(
     through = over(model, X, of=of, precision=precision, memory=memory, progress=progress)
     names = _names(through, feature_names)
     own_scale = None if isinstance(scale, str) and scale == "std" else _vector("scale", scale, through.n)
-    effects = effects_of(through, rule, own_scale, _vector("output_scale", output_scale, through.m))
+    effects = effects_of(through, rule, seed, own_scale, _vector("output_scale", output_scale, through.m))
     null = f"the effect is at most {negligible:g} times that of an average feature"
     return chosen(effects, p_values(effects, negligible, seed), null, rule, names)
 
 
 def effects_of(
-    through: Pass, rule: Rule, scale: np.ndarray | None = None, output_scale: np.ndarray | None = None
+    through: Pass,
+    rule: Rule,
+    seed: int,
+    scale: np.ndarray | None = None,
+    output_scale: np.ndarray | None = None,
 ) -> Effects:
     """What the rule needs to know of the features. Raises `ShapeError` for a k past n, and `TooLargeError`."""
     pairs, budgeted = rule.method == "redundancy", budget(through.options.memory)
@@ -201,7 +205,7 @@ def effects_of(
         )
     if rule.k is not None and not 1 <= rule.k <= through.n:
         raise ShapeError(f"k={rule.k} of {through.n} features cannot be chosen; give 1 to {through.n}")
-    return measured(through, scale, output_scale, pairs)
+    return measured(through, scale, output_scale, pairs, seed)
 
 
 def chosen(effects: Effects, p: np.ndarray, null: str, rule: Rule, names: tuple[str, ...]) -> Selection:

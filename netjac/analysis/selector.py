@@ -74,13 +74,14 @@ class NetjacSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
         X, y = self._validated(X, y)
         n = X.shape[1]
         rule = Rule(self._count(n, self.n_features_to_select), self.method, self.threshold, self.alpha, self.correction)
+        seed = self._seed()
         if self.shadows:
             self._refuse_shadows(n, rule)
-            X = table = self._shadowed(X)
+            X = table = self._shadowed(X, seed)
         self.estimator_ = self._trained(table, X, y, fit_params)
         names = tuple(map(str, getattr(self, "feature_names_in_", [f"x{j}" for j in range(n)])))
         through = over(self.estimator_, X, of=self.of, progress=False)
-        effects = effects_of(through, rule)
+        effects = effects_of(through, rule, seed)
         if self.shadows:
             importance = np.sqrt(effects.standardised)
             p, null = (
@@ -88,7 +89,7 @@ class NetjacSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
                 "it does no more than shuffled copies of the features",
             )
         else:
-            p = p_values(effects, self.negligible, self._seed())
+            p = p_values(effects, self.negligible, seed)
             null = f"the effect is at most {self.negligible:g} times that of an average feature"
         self.selection_ = chosen(effects.first(n), p, null, rule, names)
         self.support_ = self.selection_.support
@@ -117,9 +118,9 @@ class NetjacSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
                 f"{self.alpha:g}; give more shadows=, or correction='fdr'"
             )
 
-    def _shadowed(self, X: np.ndarray) -> np.ndarray:
+    def _shadowed(self, X: np.ndarray, seed: int) -> np.ndarray:
         """X with as many shuffled copies of its columns behind it as there are shadows."""
-        draw = np.random.default_rng(self._seed())
+        draw = np.random.default_rng(seed)
         return np.concatenate([X, *(draw.permuted(X, axis=0) for _ in range(self.shadows))], 1)
 
     def _validated(self, X: Any, y: Any) -> tuple[np.ndarray, Any]:

@@ -25,28 +25,34 @@ from netjac.analysis.effects import Effects
 from netjac.errors import UnknownNameError
 
 CORRECTIONS = ("holm", "fdr", "none")
-LEAST_RESAMPLES, MOST_RESAMPLES = 1999, 50_000
+LEAST_RESAMPLES, MOST_RESAMPLES = 999, 50_000
 RESAMPLES_A_FEATURE = 40
-AT_ONCE = 500
+WORK = 5e10
+"""Resamples times groups times features, at most: some seconds."""
+ROOM = 2**22
+"""Resamples times features at once."""
 
 
 def p_values(effects: Effects, negligible: float, seed: int, resamples: int | None = None) -> np.ndarray:
     """p of H0_j for each feature, (n,), with δ = `negligible`.
 
-    By default 40 resamples a feature (1999 to 50,000), so that Holm's correction can get below 0.05.
+    By default 40 resamples a feature, so that Holm's correction can get below 0.05; but 1999 at least and 50,000 at most, and
+    of tens of thousands of features fewer, as many as take some seconds.
     """
     scaled = effects.group_sums * effects.scale**2
     d = scaled - negligible**2 * scaled.mean(1, keepdims=True)
     sizes = effects.group_sizes.astype(np.float64)
     if resamples is None:
-        resamples = int(np.clip(RESAMPLES_A_FEATURE * d.shape[1], LEAST_RESAMPLES, MOST_RESAMPLES))
+        wanted = np.clip(RESAMPLES_A_FEATURE * d.shape[1], 1999, MOST_RESAMPLES)
+        resamples = int(max(LEAST_RESAMPLES, min(wanted, WORK / d.size)))
     once = np.ones((1, len(d)))
     centre, error = _mean_and_error(once, d, sizes)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(error > 0, centre / error, np.where(centre > 0, np.inf, -np.inf))[0]
-    draw, above = np.random.default_rng(seed), np.zeros(d.shape[1])
-    for start in range(0, resamples, AT_ONCE):
-        number = min(AT_ONCE, resamples - start)
+    draw, above = np.random.default_rng((seed, 1)), np.zeros(d.shape[1])
+    step = max(16, min(500, ROOM // d.shape[1]))
+    for start in range(0, resamples, step):
+        number = min(step, resamples - start)
         counts = draw.multinomial(len(d), np.full(len(d), 1 / len(d)), number).astype(np.float64)
         means, errors = _mean_and_error(counts, d, sizes)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import netjac as nj
-from netjac.analysis import passes
+from netjac.analysis import effects, passes
+from netjac.analysis.passes import over
 from netjac.analysis.significance import adjusted, beside_shadows, least_p
 from netjac.analysis.subset import greedy
 
@@ -117,14 +118,28 @@ def test_greedy_by_hand():
     assert greedy(np.zeros((2, 2)), np.eye(2), 2) == ([], [])
 
 
-def test_the_test_is_calibrated_where_the_hypothesis_just_holds():
+@pytest.mark.parametrize(("samples", "groups"), [(80, 512), (400, 64)])
+def test_the_test_is_calibrated_where_the_hypothesis_just_holds(monkeypatch, samples, groups):
     """300 features of one law: each has exactly the effect of an average one, so p is uniform, over samples."""
-    X = np.random.default_rng(5).standard_normal((80, 300))
-    p = nj.select_features(
-        of(lambda x: jnp.sin(2 * x).sum(-1)), X, 1, negligible=1.0, correction="none", scale=np.ones(300)
-    ).p
+    monkeypatch.setattr(effects, "GROUPS", groups)
+    X = np.random.default_rng(5).standard_normal((samples, 300))
+    net = of(lambda x: jnp.sin(2 * x).sum(-1))
+    p = nj.select_features(net, X, 1, negligible=1.0, correction="none", scale=np.ones(300)).p
     for level in (0.05, 0.2, 0.5):
         assert abs(np.mean(p <= level) - level) < 3 * np.sqrt(level * (1 - level) / 300) + 0.01, level
+
+
+def test_groups_hold_every_sample_once(monkeypatch):
+    monkeypatch.setattr(effects, "GROUPS", 64)
+    monkeypatch.setattr(passes, "MOST", 50)
+    net, X = of(lambda x: jnp.tanh(x @ WEIGHTS)), RNG.standard_normal((333, 5))
+    found = effects.measured(over(net, X), None, None, True, seed=0)
+    assert found.group_sizes.sum() == 333
+    assert len(found.group_sizes) == 64
+    J = np.asarray(nj.jacobian(net, X))
+    np.testing.assert_allclose(found.group_sums.sum(0), (J**2).sum(0), rtol=1e-12)
+    np.testing.assert_allclose(found.gram, J.T @ J / 333, rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, np.cov(X.T, ddof=0), rtol=1e-10)
 
 
 def test_the_test_finds_what_acts_and_not_what_does_not():
