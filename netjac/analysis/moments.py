@@ -78,7 +78,8 @@ class Moments:
         """What has been summed so far."""
         assert self._first is not None
         met = self._sums[:, 0] > 0
-        return Totals(self._m, self._n, self._sums[met], self._first, self.low, self.high)
+        sums = self._sums if met.all() else self._sums[met]
+        return Totals(self._m, self._n, sums, self._first, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +101,16 @@ class Totals:
     @property
     def variance(self) -> np.ndarray:
         """Of the outputs, (m,)."""
-        return self._moments(self.sums.sum(0, keepdims=True), 1, self.m)[1][0]
+        return self._variance(self._all, 1, self.m)[0]
 
     @property
     def deviation(self) -> np.ndarray:
         """The features' standard deviations, (n,)."""
-        return np.sqrt(self._moments(self.sums.sum(0, keepdims=True), 1 + 2 * self.m, self.n)[1][0])
+        return np.sqrt(self._variance(self._all, 1 + 2 * self.m, self.n)[0])
 
-    def statistics(self) -> dict[str, np.ndarray]:
-        """ "mean", "std", "rms" and "mean_abs" of each entry of J over all samples, (m, n)."""
-        found = self._statistics(self.sums.sum(0, keepdims=True), slice(0, self.m * self.n))
-        return {name: values.reshape((self.m, self.n)) for name, values in found.items()}
+    def statistic(self, name: str) -> np.ndarray:
+        """ "mean", "std", "rms" or "mean_abs" of each entry of J over all samples, (m, n)."""
+        return self._statistic(name, self._all, slice(0, self.m * self.n)).reshape((self.m, self.n))
 
     def replicates(self, name: str, draws: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
         """The same of `draws` samples of groups, drawn with replacement: (draws, columns), some columns of m·n at a time.
@@ -121,41 +121,40 @@ class Totals:
         rng = np.random.default_rng(np.random.SeedSequence((seed, 1)))
         weights = rng.multinomial(groups, np.full(groups, 1 / groups), draws).astype(float)
         step = max(1, 2**20 // draws)
-        head = weights @ self.sums[:, : 1 + 2 * self.m]
-        variance = self._moments(head, 1, self.m)[1]
+        variance = self._variance(weights, 1, self.m) if name == "dgsm_share" else np.zeros(0)
         for start in range(0, self.m * self.n, step):
             columns = slice(start, min(start + step, self.m * self.n))
-            found = self._statistics(self._drawn(weights, columns), columns, packed=True)
             if name == "dgsm_share":
                 of = variance[:, np.arange(columns.start, columns.stop) // self.n]
-                yield columns, share(found["rms"] ** 2, of)
+                yield columns, share(self._statistic("rms", weights, columns) ** 2, of)
             else:
-                yield columns, found[name]
+                yield columns, self._statistic(name, weights, columns)
 
-    def _drawn(self, weights: np.ndarray, columns: slice) -> np.ndarray:
-        """(draws, 1 + 3 · columns): the number of samples and the three sums of these columns."""
-        begin, size = 1 + 2 * self.m + 2 * self.n, self.m * self.n
-        places = [begin + part * size + np.arange(columns.start, columns.stop) for part in range(3)]
-        drawn: np.ndarray = weights @ self.sums[:, np.concatenate([[0], *places])]
-        return drawn
+    @property
+    def _all(self) -> np.ndarray:
+        return np.ones((1, len(self.sums)))
 
-    def _statistics(self, sums: np.ndarray, columns: slice, packed: bool = False) -> dict[str, np.ndarray]:
-        begin, size = (1, columns.stop - columns.start) if packed else (1 + 2 * self.m + 2 * self.n, self.m * self.n)
-        away, variance = self._moments(sums, begin, size)
-        mean = self.first[2][columns] + away
-        return {
-            "mean": mean,
-            "std": np.sqrt(variance),
-            "rms": np.sqrt(variance + mean**2),
-            "mean_abs": sums[:, begin + 2 * size : begin + 3 * size] / sums[:, :1],
-        }
+    def _statistic(self, name: str, weights: np.ndarray, columns: slice) -> np.ndarray:
+        """Of the groups by their weights, (draws, columns)."""
+        begin, size = 1 + 2 * self.m + 2 * self.n + columns.start, self.m * self.n
+        width = columns.stop - columns.start
+        if name == "mean_abs":
+            return self._average(weights, begin + 2 * size, width)
+        away = self._average(weights, begin, width)
+        if name == "mean":
+            return away + self.first[2][columns]
+        variance = np.maximum(self._average(weights, begin + size, width) - away**2, 0)
+        return np.sqrt(variance if name == "std" else variance + (away + self.first[2][columns]) ** 2)
 
-    @staticmethod
-    def _moments(sums: np.ndarray, begin: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean relative to the first sample, and variance, of `size` quantities whose sums lie from `begin` on."""
-        away = sums[:, begin : begin + size] / sums[:, :1]
-        square = sums[:, begin + size : begin + 2 * size] / sums[:, :1]
-        return away, np.maximum(square - away**2, 0)
+    def _average(self, weights: np.ndarray, begin: int, width: int) -> np.ndarray:
+        """Sums from `begin` on over numbers of samples, (draws, width)."""
+        found: np.ndarray = weights @ self.sums[:, begin : begin + width] / (weights @ self.sums[:, :1])
+        return found
+
+    def _variance(self, weights: np.ndarray, begin: int, width: int) -> np.ndarray:
+        """Of quantities whose sums lie from `begin` on, those of their squares after them, (draws, width)."""
+        away = self._average(weights, begin, width)
+        return np.maximum(self._average(weights, begin + width, width) - away**2, 0)
 
 
 def width(m: int, n: int) -> int:

@@ -16,6 +16,8 @@ from netjac.plan.table import memory as in_words
 from netjac.progress import Progress
 
 FEWEST_GROUPS = 20
+SUMS = 256 * 2**20
+"""Bytes that the groups' sums may take; wide Jacobians have fewer groups."""
 KEPT, KEPT_BYTES = 2000, 16 * 2**20
 
 
@@ -87,8 +89,11 @@ def _groups(through: Pass, confidence: float | None) -> int:
     """Groups of samples that memory has room for. Raises `TooLargeError`."""
     own, limit = 8 * width(through.m, through.n), budget(through.options.memory)
     most = GROUPS if through.total is None else min(GROUPS, through.total)
-    groups = 1 if confidence is None else min(most, limit // SHARE // own)
-    if groups < min(most, FEWEST_GROUPS if confidence is not None else 1) or own > limit // SHARE:
+    fewest = min(most, FEWEST_GROUPS) if confidence is not None else 1
+    groups = 1 if confidence is None else max(fewest, min(most, SUMS // own))
+    if groups * own > limit // SHARE:
+        groups = limit // SHARE // own
+    if groups < fewest:
         way = "" if confidence is None else "leave the intervals out with confidence=None, "
         raise TooLargeError(
             f"the sums of {through.m} × {through.n} derivatives take {in_words(own * max(groups, FEWEST_GROUPS))}, more than a "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "std", "rms", "mean_abs", "dgsm", "dgsm_bound")
 SCALES = (None, "std", "range")
 BOUNDS = ("uniform", "normal")
-DRAWS = 1000
+DRAWS, DRAWS_OF_WIDE, WIDE = 1000, 250, 2**15
 Interval = tuple[np.ndarray, np.ndarray]
 
 
@@ -141,8 +141,9 @@ class Sensitivity:
     def interval(self, name: str) -> Interval:
         """The lower and upper end of a statistic's bootstrap interval, each (m, n), in the statistic's own units.
 
-        Percentiles of 1,000 draws of groups of samples. nan where there are fewer than two samples, and where some draw has
-        an output that does not vary. Raises `UnknownNameError`, and `ShapeError` when `confidence` was None.
+        Percentiles of 1,000 draws of groups of samples (250 where m·n exceeds 32,768). nan where there are fewer than two
+        samples, and where some draw has an output that does not vary. Raises `UnknownNameError`, and `ShapeError` when
+        `confidence` was None.
         """
         self.statistic(name)
         if self.confidence is None:
@@ -244,7 +245,7 @@ class Sensitivity:
 
     def _statistic(self, name: str) -> np.ndarray:
         if name not in self._known:
-            own = self.totals.statistics()
+            own = {key: self.totals.statistic(key) for key in ("mean", "std", "rms", "mean_abs")}
             scaled = {key: values * self._factors for key, values in own.items()}
             variance = self.totals.variance[:, None]
             bound = share(own["rms"] ** 2 * self.bound.factors(self.totals), variance)
@@ -261,9 +262,10 @@ class Sensitivity:
         if self.count > 1:
             assert self.confidence is not None
             tails = [(1 - self.confidence) / 2, (1 + self.confidence) / 2]
+            draws = DRAWS if m * n <= WIDE else DRAWS_OF_WIDE
             source = "dgsm_share" if name == "dgsm_bound" else name
-            for columns, drawn in self.totals.replicates(source, DRAWS, self.seed):
-                ends[:, columns] = np.quantile(np.ascontiguousarray(drawn.T), tails, axis=1)
+            for columns, drawn in self.totals.replicates(source, draws, self.seed):
+                ends[:, columns] = _quantiles(drawn, tails)
         factors = self.bound.factors(self.totals) if name == "dgsm_bound" else self._factors
         low, high = ends.reshape((2, m, n)) * factors
         return low, high
@@ -288,6 +290,16 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, so_far: Sensitivity) -> None:
         super().__init__(f"interrupted after {so_far.count:,} samples, whose result is this exception's .so_far")
         self.so_far = so_far
+
+
+def _quantiles(drawn: np.ndarray, tails: list[float]) -> np.ndarray:
+    """As `numpy.quantile` over the draws, (tails, columns); a full sort is four times as fast as its selection."""
+    ordered = np.sort(np.ascontiguousarray(drawn.T), axis=1)
+    places = np.array(tails) * (ordered.shape[1] - 1)
+    below = places.astype(int)
+    part = places - below
+    found: np.ndarray = (ordered[:, below] * (1 - part) + ordered[:, below + 1] * part).T
+    return np.where(np.isnan(ordered[:, -1]), np.nan, found)
 
 
 def _plain(values: np.ndarray) -> list[list[float | None]]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 import netjac as nj
 from netjac.analysis import passes
-from netjac.analysis.sensitivity_result import STATISTICS, Interrupted
+from netjac.analysis.sensitivity_result import STATISTICS, Interrupted, _quantiles
 from netjac.errors import NonFiniteError, NotDifferentiableError, ShapeError, TooLargeError, UnknownNameError
 
 W = np.random.default_rng(0).standard_normal((4, 3))
@@ -248,6 +249,30 @@ def test_memory_bounds_the_groups(net):
     with pytest.raises(TooLargeError, match="confidence=None"):
         nj.sensitivity(net, X, memory=8000)
     assert np.allclose(nj.sensitivity(net, X, memory=8000, confidence=None).mean, nj.sensitivity(net, X).mean)
+
+
+def test_wide_jacobians_have_fewer_groups(net, monkeypatch):
+    # The function of the package hides the module of its name.
+    monkeypatch.setattr(sys.modules["netjac.analysis.sensitivity"], "SUMS", 30 * 8 * (1 + 6 + 8 + 36))
+    assert len(nj.sensitivity(net, X).totals.sums) == 30
+    monkeypatch.setattr(sys.modules["netjac.analysis.sensitivity"], "SUMS", 0)
+    assert len(nj.sensitivity(net, X).totals.sums) == 20
+
+
+def test_percentiles_are_numpys():
+    drawn = np.random.default_rng(8).standard_normal((1000, 3))
+    drawn[5, 1] = np.nan
+    assert np.allclose(_quantiles(drawn, [0.025, 0.9]), np.quantile(drawn, [0.025, 0.9], axis=0), equal_nan=True)
+
+
+def test_integers_beside_numbers_are_held_fixed():
+    """An embedding's indices have no derivative; the numbers beside them do."""
+    table = np.random.default_rng(9).standard_normal((5, 2))
+    net = nj.network(lambda ids, x: jnp.sum(jnp.asarray(table, x.dtype)[ids], -1) * x[:, 0] ** 2, batched=True)
+    ids = np.arange(90) % 5
+    s = nj.sensitivity(net, {"ids": ids, "x": X})
+    assert s.rms.shape == (1, 4)
+    assert np.allclose(s.mean[0, 0], np.mean(2 * table.sum(1)[ids] * X[:, 0]), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
