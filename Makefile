@@ -25,9 +25,12 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	$(BIN)/python -m pip install --quiet --no-deps "curvlinops-for-pytorch==3.0.*"
 	$(BIN)/python -m pip install --quiet --no-deps "neuralsens==0.0.26"
+	# By itself: it pins an old requests, and asks for torchvision, which its attacks do not use.
+	$(BIN)/python -m pip install --quiet --no-deps "torchattacks==3.5.*"
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.parameters
 	$(BIN)/python -m benchmarks.sensitivity
+	$(BIN)/python -m benchmarks.attacks
 
 scaling: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"

@@ -76,10 +76,10 @@ class Measured:
 
 
 class Worker:
-    """A process that runs one way on one workload when told to."""
+    """A process that runs one way on one workload when told to: that of `module`, told by its arguments which."""
 
-    def __init__(self, workload: str, way: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker", workload, way]
+    def __init__(self, workload: str, way: str, module: str = "benchmarks.worker") -> None:
+        command = [sys.executable, "-m", module, workload, way]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -142,7 +142,7 @@ def _add_round(measured: Measured, workers: dict[str, Worker], until: float, num
     own = [worker.process.pid for worker in workers.values()]
     while True:
         await_quiet(until)
-        answers, others = observed(lambda: [_warm_call(workers[t.way]) for t in going], own)
+        answers, others = observed(lambda: [warm_call(workers[t.way]) for t in going], own)
         if others <= TOLERATED or time.monotonic() >= until:
             break
     measured.disturbed += others > TOLERATED
@@ -151,7 +151,7 @@ def _add_round(measured: Measured, workers: dict[str, Worker], until: float, num
         timing.processor.append(answer["processor"])
 
 
-def _warm_call(worker: Worker) -> dict[str, Any]:
+def warm_call(worker: Worker) -> dict[str, Any]:
     time.sleep(PAUSE)
     start = time.monotonic()
     worker.call()

@@ -32,30 +32,30 @@ def main(name: str, way: str) -> None:
     if way == "plan":
         from benchmarks.in_jax import predicted
 
-        _say(predicted(workload, weights, x))
+        say(predicted(workload, weights, x))
         return
     if way == "rates":
         from benchmarks.in_jax import predicted
 
-        _say(rates(predicted(workload, weights, x)["bytes"]))
+        say(rates(predicted(workload, weights, x)["bytes"]))
         return
     call = prepared(way, workload, weights, x)
-    _say({"ready": way})
-    before = _most_memory()
+    say({"ready": way})
+    before = most_memory()
     for line in sys.stdin:
         start, used = time.perf_counter(), time.process_time()
         try:
             result = call()
         except Exception as error:  # what a framework cannot do is a finding
-            _say({"failed": f"{type(error).__name__}: {str(error)[:120]}"})
+            say({"failed": f"{type(error).__name__}: {str(error)[:120]}"})
             continue
         answer = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
-        answer["peak"] = _most_memory() - before
+        answer["peak"] = most_memory() - before
         if json.loads(line).get("save"):
             with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as file:
                 np.save(file, np.reshape(_dense(result), -1))
             answer["saved"] = file.name
-        _say(answer)
+        say(answer)
 
 
 def _dense(result) -> np.ndarray:
@@ -65,7 +65,7 @@ def _dense(result) -> np.ndarray:
     return result
 
 
-def _most_memory() -> int:
+def most_memory() -> int:
     """The most bytes this process has held so far; 0 where the system does not say."""
     if not STATUS.exists():
         return 0
@@ -73,7 +73,7 @@ def _most_memory() -> int:
     return int(peak.split()[1]) * 1024
 
 
-def _say(answer: dict) -> None:
+def say(answer: dict) -> None:
     print("@" + json.dumps(answer), flush=True)
 
 
