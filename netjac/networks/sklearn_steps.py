@@ -1,7 +1,7 @@
 """A fitted scikit-learn model as steps: transformers one after another and side by side, and the network behind them.
 
     Pipeline           z = f_k(… f_1(x))
-    ColumnTransformer  z = [f_1(x[:, C_1]), f_2(x[:, C_2]), …]      C_i: the columns of a part; dropped ones are in no part
+    ColumnTransformer  z = [w_1 f_1(x[:, C_1]), w_2 f_2(x[:, C_2]), …]      C_i: the columns of a part; dropped ones are in no part
     FeatureUnion       z = [w_1 f_1(x), w_2 f_2(x), …]
     MLP                h_l = φ(h_{l−1} coefs_l + intercepts_l)
 
@@ -131,12 +131,12 @@ def _pipeline(step: Pipeline, path: str) -> Step:
 
 
 def _column_transformer(step: ColumnTransformer, path: str) -> Step:
-    parts = []
+    parts, weights = [], step.transformer_weights or {}
     for name, part, columns in step.transformers_:
         chosen = _columns(columns, step)
         if (isinstance(part, str) and part == "drop") or not len(chosen):
             continue
-        parts.append((chosen, 1.0, _transformer(part, _joined(path, name))))
+        parts.append((chosen, float(weights.get(name, 1.0)), _transformer(part, _joined(path, name))))
     return _side_by_side(parts)
 
 

@@ -49,6 +49,9 @@ def test_it_finds_the_features_in_a_pipeline():
     assert list(selector.get_feature_names_out(list("abcdef"))) == ["b", "e"]
     assert selector.selection_.selected == ("x1", "x4")
     assert model[-1].n_features_in_ == 2
+    whole = make_pipeline(selector, network()).fit(X, Y)
+    J = np.asarray(nj.jacobian(whole, X[:3]))
+    assert np.array_equal(np.any(J, 0), selector.support_)
     copy = clone(selector)
     assert not hasattr(copy, "support_")
 

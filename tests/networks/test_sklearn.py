@@ -198,6 +198,8 @@ def test_columns_by_name_number_mask_slice_and_choice():
     table = pd.DataFrame(X, columns=NAMES)
     by_name = fitted(make_pipeline(ColumnTransformer(columns()), regressor()), table)
     assert held(by_name, names=NAMES).check().passed
+    by_name[0].transformer_weights = {"scale": 2.5, "same": 0.1}
+    held(by_name, names=NAMES)
     parts = [
         ("a", MinMaxScaler(), [3, -1]),
         ("b", "passthrough", slice(0, 2)),
