@@ -1,7 +1,7 @@
 """A fitted scikit-learn model as steps: transformers one after another and side by side, and the network behind them.
 
     Pipeline           z = f_k(… f_1(x))
-    ColumnTransformer  z = [w_1 f_1(x[:, C_1]), w_2 f_2(x[:, C_2]), …]      C_i: the columns of a part; dropped ones are in no part
+    ColumnTransformer  z = [w_1 f_1(x[:, C_1]), w_2 f_2(x[:, C_2]), …]   C_i: the columns of a part, none dropped
     FeatureUnion       z = [w_1 f_1(x), w_2 f_2(x), …]
     MLP                h_l = φ(h_{l−1} coefs_l + intercepts_l)
 
