@@ -61,8 +61,8 @@ def like(array: jax.Array | np.ndarray, reference: Any) -> Any:
     if framework == "jax":
         return _held(array)
     if framework == "torch":
-        if isinstance(array, np.ndarray) and array.flags.writeable and array.dtype != jnp.bfloat16:
-            return sys.modules["torch"].from_numpy(array).to(reference.device)
+        if isinstance(array, np.ndarray) and array.dtype != jnp.bfloat16:
+            return sys.modules["torch"].from_numpy(np.array(array)).to(reference.device)
         return to_torch(_held(array)).to(reference.device)
     if framework == "tensorflow":
         return sys.modules["tensorflow"].convert_to_tensor(np.asarray(array))

@@ -167,3 +167,13 @@ def test_a_gradient_that_is_not_finite_is_told_of():
     X[2] = 0
     with pytest.raises(nj.NonFiniteError, match="sample 2"):
         nj.attacks.fgsm(network, X, epsilon=0.1, norm=2)
+
+
+def test_samples_on_disk_are_taken_in_runs_and_told_of(network, tmp_path):
+    X = np.random.default_rng(3).uniform(0, 1, (50, 5))
+    np.save(tmp_path / "x.npy", X)
+    lying, told = np.load(tmp_path / "x.npy", mmap_mode="r"), []
+    found = nj.attacks.deepfool(network, lying, memory=20_000, progress=lambda done, total: told.append((done, total)))
+    assert len(told) > 3
+    assert told[-1][0] == told[-1][1] == len(told)
+    assert np.allclose(found.raw, nj.attacks.deepfool(network, X).raw, rtol=0, atol=1e-12)
