@@ -14,10 +14,9 @@ from dataclasses import InitVar, dataclass, field, replace
 import numpy as np
 
 from netjac.analysis.passes import Pass, Run
+from netjac.errors import NonFiniteError
 
-GROUPS = 512
-GROUP_ROOM = 128 * 2**20
-LEAST_GROUPS = 64
+GROUPS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +59,28 @@ def measured(
     """One pass over the samples. `scale` (n,) replaces σ, `output_scale` (m,) divides the outputs; `pairs` asks for E JᵀJ.
 
     `seed` is of the groups, which samples past the first ones fall into at random, so that the samples' order does not matter.
+
+    Raises `NonFiniteError` where a derivative is not finite.
     """
     n = through.n
-    groups = int(np.clip(GROUP_ROOM // (8 * n), LEAST_GROUPS, GROUPS))
-    sums = _Sums(np.zeros((groups, n)), np.zeros(groups, np.int64), np.zeros((n, n)) if pairs else None, seed)
+    sums = _Sums(np.zeros((GROUPS, n)), np.zeros(GROUPS, np.int64), np.zeros((n, n)) if pairs else None, seed)
     features = _Spread(np.zeros(n), np.zeros((n, n) if pairs else n))
     for run in through.runs():
         sums.add(run, output_scale)
         features.add(run.features)
+    squares = sums.by_group.sum(0)
+    if not np.isfinite(squares).all():
+        place = int(np.flatnonzero(~np.isfinite(squares))[0])
+        raise NonFiniteError(
+            f"∂{through.of}/∂(feature {place}) of {through.network.name!r} is not finite at some sample; find it in "
+            "netjac.jacobian, and leave it out"
+        )
     spread = features.covariance()
     deviation = np.sqrt(np.diag(spread) if pairs else spread)
     return Effects(
         features.count,
         deviation if scale is None else scale,
-        sums.by_group.sum(0) / features.count,
+        squares / features.count,
         None if sums.gram is None else sums.gram / features.count,
         spread if pairs else None,
         sums.by_group[: features.count],

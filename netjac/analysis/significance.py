@@ -45,8 +45,7 @@ def p_values(effects: Effects, negligible: float, seed: int, resamples: int | No
     if resamples is None:
         wanted = np.clip(RESAMPLES_A_FEATURE * d.shape[1], 1999, MOST_RESAMPLES)
         resamples = int(max(LEAST_RESAMPLES, min(wanted, WORK / d.size)))
-    once = np.ones((1, len(d)))
-    centre, error = _mean_and_error(once, d, sizes)
+    centre, error = _mean_and_error(np.ones((1, len(d))), d, sizes)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(error > 0, centre / error, np.where(centre > 0, np.inf, -np.inf))[0]
     draw, above = np.random.default_rng((seed, 1)), np.zeros(d.shape[1])
@@ -55,9 +54,9 @@ def p_values(effects: Effects, negligible: float, seed: int, resamples: int | No
         number = min(step, resamples - start)
         counts = draw.multinomial(len(d), np.full(len(d), 1 / len(d)), number).astype(np.float64)
         means, errors = _mean_and_error(counts, d, sizes)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            above += np.sum(np.nan_to_num((means - centre) / errors, nan=0.0) >= t, 0)
-    return (1 + above) / (1 + resamples)
+        with np.errstate(invalid="ignore"):
+            above += np.count_nonzero(means - centre >= t * errors, 0)
+    return np.where(t == -np.inf, 1.0, (1 + above) / (1 + resamples))
 
 
 def adjusted(p: np.ndarray, correction: str) -> np.ndarray:
