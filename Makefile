@@ -32,6 +32,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.sensitivity
 	$(BIN)/python -m benchmarks.attacks
+	$(BIN)/python -m benchmarks.flow
 
 scaling: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"

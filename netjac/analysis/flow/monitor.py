@@ -36,7 +36,7 @@ from netjac.tracing import Point
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EVERY = 500
+EVERY = 1000
 SAMPLES = 4
 ROWS, PROBES = 64, 16
 
