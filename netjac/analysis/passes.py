@@ -29,8 +29,8 @@ from netjac.progress import Progress, counted
 from netjac.scale.feed import Coming, Lying, Samples, count, feed
 from netjac.tracing import meet, network
 
-ROOM = 64 * 2**20
-"""Bytes that a run may take, about: large against what one call costs, small against memory."""
+ROOM = 32 * 2**20
+"""Bytes that a run may take, about: large against what one call costs, small enough for the processor's cache to help."""
 MOST = 2**16
 """Samples of a run, so that a bar moves."""
 SHARE = 4
