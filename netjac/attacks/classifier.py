@@ -61,6 +61,11 @@ class Scores:
     def input_shape(self) -> tuple[int, ...]:
         return self.traced.program.shape(self.traced.program.inputs[-1])[1:]
 
+    @property
+    def convolves(self) -> bool:
+        """Whether there is a convolution on the way to the scores."""
+        return any(eqn.name == "conv_general_dilated" for eqn in self.traced.program.equations)
+
     def __call__(self, weights: Sequence[Any], x: jax.Array) -> jax.Array:
         """(B, classes)."""
         found = evaluated_at(self.traced, self.precision, self.value, weights, x)

@@ -130,18 +130,29 @@ def others(scores: jax.Array, goal: jax.Array) -> jax.Array:
 def searched(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samples) -> jax.Array:
     """The best perturbed input of every sample, (N, n), unclipped."""
 
-    def whole(rule: Rule, weights: tuple[Any, ...], samples: Samples) -> jax.Array:
-        view, count = View(scores, weights), len(samples.x)
+    def begin(samples: Samples) -> State:
+        count = len(samples.x)
         index = jnp.minimum(jnp.arange(scores.samples), count)
+        return State(_filled(samples, index), jnp.minimum(scores.samples, count), jnp.asarray(samples.x))
 
-        def advance(state: State) -> State:
-            slots, done = _judged(rule, view, samples, state.slots)
-            return _refilled(samples, slots, done, state)
+    def going(state: State) -> jax.Array:
+        return jnp.any(state.slots.index < len(state.found))
 
-        begin = State(_filled(samples, index), jnp.minimum(scores.samples, count), samples.x)
-        return jax.lax.while_loop(lambda state: jnp.any(state.slots.index < count), advance, begin).found
+    def advance(rule: Rule, weights: tuple[Any, ...], samples: Samples, state: State) -> State:
+        slots, done = _judged(rule, View(scores, weights), samples, state.slots)
+        return _refilled(samples, slots, done, state)
 
-    return _compiled(scores, "searched", whole)(rule, weights, samples)
+    def whole(rule: Rule, weights: tuple[Any, ...], samples: Samples) -> jax.Array:
+        return jax.lax.while_loop(going, lambda state: advance(rule, weights, samples, state), begin(samples)).found
+
+    if not scores.convolves:
+        return _compiled(scores, "searched", whole)(rule, weights, samples)
+    # Within a loop XLA runs convolutions by its slowest code on a CPU, many times slower than outside.
+    state = _compiled(scores, "begin", begin)(samples)
+    step = _compiled(scores, "advance", advance)
+    while going(state):
+        state = step(rule, weights, samples, state)
+    return state.found
 
 
 def once(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samples) -> jax.Array:
@@ -154,10 +165,10 @@ def once(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samples)
     return _compiled(scores, "once", step)(rule, weights, samples)
 
 
-def _compiled(scores: Scores, what: str, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def _compiled(scores: Scores, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled, kept with the trace that it is of."""
 
-    def run(*given: Any) -> jax.Array:
+    def run(*given: Any) -> Any:
         with multiplied(scores.precision):
             return function(*given)
 

@@ -120,6 +120,31 @@ def test_float32_stays_and_images_keep_their_shape():
         )
 
 
+def test_convolutions_are_looped_over_outside_the_program_and_give_the_same():
+    rng = np.random.default_rng(0)
+    kernel, W = rng.standard_normal((3, 1, 4)), rng.standard_normal((24, 3))
+
+    def network(convolve):
+        return nj.network(lambda x: jnp.tanh(convolve(x)).reshape((len(x), -1)) @ W.astype(x.dtype), batched=True)
+
+    def by_convolution(x):
+        return jax.lax.conv_general_dilated(
+            x[..., None], kernel.astype(x.dtype), (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
+        )
+
+    def by_windows(x):
+        return jnp.einsum(
+            "bwk,kc->bwc", jnp.stack([x[:, k : k + 6] for k in range(3)], -1), kernel[:, 0].astype(x.dtype)
+        )
+
+    X = rng.uniform(0, 1, (90, 8))
+    outside, inside = network(by_convolution), network(by_windows)
+    for count in (90, 75):  # of other numbers of samples, and as many slots
+        found, expected = (nj.attacks.deepfool(net, X[:count], bounds=(0, 1)) for net in (outside, inside))
+        assert np.allclose(found.raw, expected.raw, rtol=0, atol=1e-9)
+        assert found.success.mean() > 0.9
+
+
 def test_a_model_goes_when_its_owner_lets_it_go(net, X):
     """What attacks compile is kept with the model, and does not keep the model."""
     import gc
