@@ -35,7 +35,8 @@ class NetjacSelector(MetaEstimatorMixin, SelectorMixin, BaseEstimator):
 
     `shadows`: how many shuffled copies of all features are put beside them when the estimator is fitted. With any, the p-values
     ask whether a feature does more than those copies, that is, more than chance lets a useless feature do in such a network,
-    and `negligible` is not used. A p cannot be less than 1 / (1 + n · shadows): with too few, "test" is refused.
+    and `negligible` is not used. A p cannot be less than 1 / (1 + n · shadows); where
+    none could then pass, "test" is refused, and with "fdr" no fewer than n / (alpha · (1 + n · shadows)) are found at once.
 
     After `fit`: `estimator_`, `selection_` (a `Selection`), `support_` (n,) booleans, `importances_` (n,), `p_values_` (n,),
     corrected, `n_features_in_`, and `feature_names_in_` where X has names.
