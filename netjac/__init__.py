@@ -38,6 +38,8 @@ from netjac.scale.distribute import distribute
 from netjac.scale.stream import stream
 from netjac.torch_drop_in import torch_jacobian_function
 from netjac.tracing import network
+from netjac.training.fit import fit
+from netjac.training.result import Fit
 
 __version__ = "0.1.0"
 
@@ -46,6 +48,7 @@ __all__ = [
     "Flow",
     "FlowMonitor",
     "FlowThresholds",
+    "Fit",
     "Jacobian",
     "MissingExtraError",
     "ModelLoadError",
@@ -72,6 +75,7 @@ __all__ = [
     "explain",
     "flow_callback",
     "gradient_flow",
+    "fit",
     "jacobian",
     "jacobian_function",
     "mark",

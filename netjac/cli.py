@@ -194,6 +194,26 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     flow.add_argument("--exact", type=int, default=1024, help="widths up to which all singular values are found")
     flow.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .json, .csv, or a picture (.png, .svg, .pdf)")
 
+    fit = commands.add_parser("fit", help="fit a model's parameters to targets by Levenberg–Marquardt or Gauss–Newton")
+    _add_given(fit)
+    fit.add_argument("--targets", metavar="DATA", help="Y, one row a sample; for cross-entropy classes or their shares")
+    fit.add_argument(
+        "--validation", metavar="DATA", nargs=2, help="inputs and targets; the fit ends when they get worse"
+    )
+    fit.add_argument("--method", default="levenberg-marquardt", help="or gauss-newton")
+    fit.add_argument("--loss", default="mse", help="or cross-entropy")
+    fit.add_argument("--of", metavar="NAME", help="output (default), or an output's or layer's name")
+    fit.add_argument("--iterations", type=int, default=100, help="at most so many (default %(default)s)")
+    fit.add_argument("--seconds", type=float, help="at most so long")
+    fit.add_argument("--target", type=float, help="end when the loss is at most this")
+    fit.add_argument("--batch", type=int, metavar="N", help="so many samples an iteration (default: all)")
+    fit.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="save to OUT: parameters (.npz), model (.keras), or a picture (.png)",
+    )
+
     commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -53,6 +53,12 @@ class JaxNetwork(Network):
     @property
     def trainable(self) -> frozenset[str]:
         return frozenset(name for name, leaf in self._model_leaves() if _is_floating(leaf))
+
+    def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
+        """A new callable: JAX's are not written to. Its new leaves are NumPy arrays of the old ones' dtypes."""
+        named = self._model_leaves()
+        leaves = [np.asarray(values[name], leaf.dtype) if name in values else leaf for name, leaf in named]
+        return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(self.function), leaves)
 
     def _model_leaves(self) -> list[tuple[str, Any]]:
         paths, tree = jax.tree_util.tree_flatten_with_path(self.function)
@@ -172,6 +178,35 @@ class JaxNetwork(Network):
         if not floating:
             return self.parameters
         return {name: value.astype(jnp.result_type(*floating)) for name, value in self.parameters.items()}
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Parametrised:
+    """f(parameters, x) as a callable pytree whose leaves are the parameters, named by their paths."""
+
+    def __init__(self, function: Callable[..., Any], parameters: Any) -> None:
+        self.function = function
+        self.parameters = jax.tree_util.tree_map(lambda leaf: leaf if _is_array(leaf) else _floating(leaf), parameters)
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, x: Any) -> Any:
+        return self.function(self.parameters, x)
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Any]:
+        paths, tree = jax.tree_util.tree_flatten_with_path(self.parameters)
+        named = [(jax.tree_util.GetAttrKey(_joined("", path) if path else "parameters"), leaf) for path, leaf in paths]
+        return named, (self.function, tree)
+
+    @classmethod
+    def tree_unflatten(cls, kept: Any, leaves: Sequence[Any]) -> Parametrised:
+        made = object.__new__(cls)
+        made.function, made.parameters = kept[0], jax.tree_util.tree_unflatten(kept[1], leaves)
+        made.__name__ = getattr(made.function, "__name__", type(made.function).__name__)
+        return made
+
+
+def _floating(leaf: Any) -> np.ndarray:
+    return np.asarray(leaf, np.float64)
 
 
 def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from netjac.networks.arrays import to_jax, to_numpy
 from netjac.networks.keras_layers import FLOATING, fingerprint, layers_by_name, weights_by_name
@@ -39,6 +40,12 @@ class KerasNetwork(Network):
     @property
     def parameters(self) -> dict[str, Array]:
         return {name: to_jax(value_of(weight)) for name, weight in weights_by_name(self.model).items()}
+
+    def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
+        weights = weights_by_name(self.model)
+        for name, value in values.items():
+            weights[name].assign(value)
+        return self.model
 
     @property
     def trainable(self) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from netjac.errors import UnsupportedOperationError
 from netjac.networks.arrays import like, to_numpy
 
 Array = jax.Array
@@ -122,6 +123,13 @@ class Network(abc.ABC):
     def parameters(self) -> dict[str, Array]:
         """The parameters by name, in the model's order, read from the model now. Floating-point state that is not trained
         (moving statistics, buffers) is among them; `trainable` says which are."""
+
+    def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
+        """The model with other values of some parameters: the model itself, written to, where it can be. Raises
+        `UnsupportedOperationError` for one whose parameters are fixed."""
+        raise UnsupportedOperationError(
+            f"the parameters of {self.name!r} ({self.framework}) cannot be written; take them from fit.parameters"
+        )
 
     @property
     @abc.abstractmethod

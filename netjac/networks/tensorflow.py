@@ -57,6 +57,12 @@ class TensorFlowNetwork(Network):
     def parameters(self) -> dict[str, Array]:
         return {name: to_jax(variable) for name, variable in self._variables().items()}
 
+    def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
+        variables = self._variables()
+        for name, value in values.items():
+            variables[name].assign(value.astype(variables[name].dtype.as_numpy_dtype))
+        return self._function
+
     @property
     def trainable(self) -> frozenset[str]:
         return frozenset(name for name, variable in self._variables().items() if variable.trainable)

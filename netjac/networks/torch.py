@@ -64,6 +64,13 @@ class TorchNetwork(Network):
         """The parameters and, after them, the buffers, which follow the module's training as well."""
         return {name: to_jax(tensor) for name, tensor in {**self.named_parameters(), **self.buffers()}.items()}
 
+    def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
+        known = {**self.named_parameters(), **self.buffers()}
+        with torch.no_grad():
+            for name, value in values.items():
+                known[name].copy_(_tensor(value))
+        return self.module
+
     def buffers(self) -> dict[str, torch.Tensor]:
         """The floating buffers that `state_dict` has: running statistics and the like."""
         kept = self.module.state_dict(keep_vars=True)

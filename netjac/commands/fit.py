@@ -1,0 +1,62 @@
+"""`netjac fit`: parameters fitted to targets. Exit status 1 when the loss is no lower than it was."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netjac.commands.given import as_json, inputs_of, model_of, target, tell, write
+from netjac.data import mapped
+from netjac.errors import ShapeError
+from netjac.networks import Network
+from netjac.training.fit import fit
+from netjac.training.result import Fit
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def run(given: Namespace) -> int:
+    path = target(given.output, (".npz", ".keras", *PICTURES))
+    if given.targets is None:
+        raise ShapeError("--targets is missing; give the path of Y, one row a sample")
+    x, y = inputs_of(given, lying=True), _targets(given.targets)
+    network = model_of(Namespace(**{**vars(given), "batched": True}))
+    if path is not None and path.suffix.lower() == ".keras" and network.framework != "keras":
+        raise ShapeError(f"-o {given.output!r} is for Keras models, and {network.name!r} is none; give an .npz")
+    beside = None if given.validation is None else (mapped(given.validation[0]), _targets(given.validation[1]))
+    tell(given, "fitting")
+    found = fit(
+        network, x, y, method=given.method, loss=given.loss, of=given.of or "output", max_iterations=given.iterations,
+        max_seconds=given.seconds, target=given.target, batch=given.batch, validation=beside,
+        precision=given.precision, memory=given.memory, progress=False if given.quiet else None,
+    )  # fmt: skip
+    if path is not None:
+        write(path, lambda place: _save(place, found, network))
+    if given.json:
+        print(as_json({**found.to_dict(), "file": None if path is None else str(path)}))
+    elif not given.quiet:
+        print(found)
+        if path is not None:
+            print(f"saved to {path}")
+    return 0 if found.loss < found.initial_loss or found.converged else 1
+
+
+def _targets(path: str) -> Any:
+    found = mapped(path)
+    if isinstance(found, dict):
+        raise ShapeError(f"{path!r} holds the arrays {', '.join(found)}; give a file with the targets alone")
+    # A column of a table is one number a sample.
+    return found[:, 0] if isinstance(found, np.ndarray) and found.ndim == 2 and found.shape[1] == 1 else found
+
+
+def _save(place: Path, found: Fit, network: Network) -> None:
+    ending = place.suffix.lower()
+    if ending in PICTURES:
+        found.plot(place)
+    elif ending == ".npz":
+        np.savez(place, **found.parameters)  # type: ignore[arg-type]
+    else:
+        network.assigned(found.parameters).save(place)

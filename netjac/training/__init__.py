@@ -1,0 +1,1 @@
+"""Training with the Jacobian: damped Gauss–Newton steps."""
