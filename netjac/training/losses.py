@@ -1,7 +1,7 @@
 """Losses as what a Gauss–Newton step asks of them: value, slope and curvature at the outputs.
 
-With y the outputs, a step solves JᵀHJ δ = −Jᵀu, where u = ∂L/∂y and H = ∂²L/∂y² (Schraudolph, Neural Computation 14, 2002): H is
-positive semidefinite, and so is JᵀHJ, whatever the network.
+With y the outputs, a step solves JᵀHJ δ = −Jᵀu, where u = ∂L/∂y and H = ∂²L/∂y²: H is positive semidefinite, and so is JᵀHJ,
+whatever the network (Schraudolph, Neural Computation 14, 2002).
 
     mean squared error   L = ½ Σ (y − t)²              u = y − t    H = 1
     cross-entropy        L = −Σ t log softmax(y)       u = p − t    H = diag(p) − p pᵀ,   p = softmax(y)
