@@ -1,7 +1,7 @@
 """`python -m benchmarks.fit`: seconds to a loss on small regressions, by Levenberg–Marquardt, Adam, L-BFGS and SciPy's own.
 
-Every way starts from the same parameters in float32 and is warm: what it compiles, it has compiled before (told apart). Adam has
-the best of four rates, by the loss it gets to in a fifth of its time, and that search is not counted.
+Every way starts from the same parameters in float32 and is warm: what it compiles, it has compiled before (told apart). Adam
+has the best of four rates, by the loss it gets to in a fifth of its time, and that search is not counted.
 """
 
 from __future__ import annotations
@@ -88,6 +88,10 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
     X = (load_digits().data / 16).astype("float32")
     return X, X
+
+
+def _standard(columns: np.ndarray) -> np.ndarray:
+    return ((columns - columns.mean(0)) / columns.std(0)).astype("float32")
 
 
 TASKS = {
