@@ -30,6 +30,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.parameters
 	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.fit
 	$(BIN)/python -m benchmarks.sensitivity
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.flow

@@ -13,7 +13,7 @@ import numpy as np
 from netjac.errors import NonFiniteError, ShapeError
 from netjac.precision import precise
 from netjac.progress import Progress, counted
-from netjac.training import problem as pieces
+from netjac.training import functions as pieces
 from netjac.training.damping import Strategy
 from netjac.training.problem import Part, Problem
 from netjac.training.result import Fit, Try, by_name

@@ -45,6 +45,11 @@ class Loss(abc.ABC):
     def rows(self, y: jax.Array, J: jax.Array) -> jax.Array:
         """B J with BᵀB = H: the rows whose normal matrix is JᵀHJ."""
 
+    def blocks(self, y: jax.Array) -> jax.Array | None:
+        """H itself, (samples, m, m), of y (samples, m); None where it is 1."""
+        eye = jnp.eye(y.shape[-1], dtype=y.dtype)
+        return jax.vmap(lambda column: self.curved(y, jnp.broadcast_to(column, y.shape)), out_axes=-1)(eye)
+
     @abc.abstractmethod
     def targets(self, Y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The targets of a run of samples in the shape of the outputs. Raises `ShapeError`, `NonFiniteError`."""
@@ -70,6 +75,9 @@ class MeanSquares(Loss):
 
     def rows(self, y: jax.Array, J: jax.Array) -> jax.Array:
         return J
+
+    def blocks(self, y: jax.Array) -> jax.Array | None:
+        return None
 
     def targets(self, Y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         squeezed = [size for size in shape[1:] if size != 1]

@@ -1,46 +1,34 @@
-"""The loss as a function of one vector of parameters: value, slope and curvature, each a jitted function of a run of samples.
-
-Sums over samples are taken in float64 whatever the network computes in. What a run of one size needs is traced once and kept
-with the network's trace.
-"""
+"""The loss as a function of one vector of parameters, over samples that are taken in runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from netjac.compiled import Compiled
 from netjac.errors import ShapeError
 from netjac.graph.program import Program
 from netjac.memory import budget
 from netjac.networks.network import Network
-from netjac.parameters import questions
 from netjac.parameters.factored import Question
-from netjac.parameters.kernel import gram
-from netjac.pieces import FIRST, Options
+from netjac.parameters.normal import divided_alike
+from netjac.pieces import Options
 from netjac.points import PRIMITIVE as POINT
-from netjac.precision import multiplied, precise
+from netjac.precision import precise
 from netjac.tracing import computation_dtype
-from netjac.training.losses import CrossEntropy, Logistic, Loss, loss_of
+from netjac.training.functions import Function, Sized, many_outputs, value
+from netjac.training.losses import CrossEntropy, Logistic, loss_of
 from netjac.training.samples import Samples
 
 SHARE = 0.2
 """Of the memory budget, for the rows of J that are held at a time."""
 AT_ONCE = 2**27
 """Bytes of such rows beyond which a larger run gains nothing."""
-
-traces = {"fit": 0}
-"""How often anything here was traced: once for each function and size of run, however many steps are taken."""
-
-Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,83 +37,6 @@ class Run:
 
     inputs: tuple[jax.Array, ...]
     targets: jax.Array
-
-
-class Sized:
-    """The functions for runs of one size. `theta` is the vector of trainable parameters, `rest` all others by name.
-
-    It is kept with the network's trace, and so holds neither the network nor its data.
-    """
-
-    def __init__(self, question: Question, loss: Loss) -> None:
-        point = question.point
-        self.loss, self.sizes, self.wide, self.precision = loss, question.sizes, point.wide, point.precision
-        self.program, self.parameters = point.traced.program, tuple(point.traced.parameters)
-        self.constants = list(self.program.constants.values())
-        wrt, self.of = question.values(point)
-        self.shape = self.program.shape(self.of)
-        self.plan: tuple[Compiled, questions.Uses] | None = None
-        self._dtypes = [self.program.dtype(n) for n in wrt]
-        self._jitted: dict[str, Function] = {}
-
-    @classmethod
-    def at(cls, question: Question, loss: Loss) -> Sized:
-        """The one that this network, output and loss have for the question's number of samples."""
-        place = ("fit", question.of, type(loss), tuple(question.sizes.shapes))
-        return question.point.traced.once(place, lambda: cls(question, loss))
-
-    def call(self, function: Function, *arguments: Any) -> Any:
-        """`function(self, *arguments)`, jitted and traced once."""
-        if function.__name__ not in self._jitted:
-
-            def traced(*given: Any) -> Any:
-                traces["fit"] += 1
-                return function(self, *given)
-
-            self._jitted[function.__name__] = jax.jit(traced)
-        return self._jitted[function.__name__](*arguments)
-
-    @property
-    def uses(self) -> questions.Uses:
-        assert self.plan is not None
-        return self.plan[1]
-
-    # Traceable pieces --------------------------------------------------------------------------------------------
-
-    def inputs(self, theta: jax.Array, rest: dict[str, jax.Array], run: Sequence[jax.Array]) -> list[jax.Array]:
-        """The program's own inputs: parameters by name, then the samples."""
-        own = {
-            name: theta[place].reshape(self.sizes.shapes[name]).astype(dtype)
-            for (name, place), dtype in zip(self.sizes.columns.items(), self._dtypes, strict=True)
-        }
-        return [*(own[name] if name in own else rest[name] for name in self.parameters), *run]
-
-    def outputs(self, theta: jax.Array, rest: Any, run: Any, constants: Any) -> jax.Array:
-        """y, in the network's own dtype."""
-        with self.computing():
-            needed = self.program.needed([self.of])
-            return jnp.asarray(self.program.evaluate(self.inputs(theta, rest, run), constants, needed)[self.of])
-
-    def factors(self, theta: jax.Array, rest: Any, run: Any, constants: Any) -> list[jax.Array]:
-        """The arrays of J's factors."""
-        assert self.plan is not None
-        with self.computing():
-            arrays: list[jax.Array] = self.plan[0].run(self.inputs(theta, rest, run), constants, FIRST)[1]
-            return arrays
-
-    def rows(self, theta: jax.Array, rest: Any, run: Any, constants: Any) -> jax.Array:
-        """J, (rows, M)."""
-        arrays = self.factors(theta, rest, run, constants)
-        with self.computing():
-            found: jax.Array = questions.entries(self.uses, arrays, prod(self.shape), self.sizes.each)
-            return found
-
-    def computing(self) -> AbstractContextManager[Any]:
-        """The context of what the network itself computes: its dtype, its precision."""
-        stack = ExitStack()
-        stack.enter_context(precise(self.wide))
-        stack.enter_context(multiplied(self.precision))
-        return stack
 
 
 class Problem:
@@ -162,9 +73,13 @@ class Problem:
         """How many samples a run has."""
         if not self.may_part:
             return self.samples.count
-        row = sum(self.sizes.each) * 3 * 8 + first.point.traced.program.size(first.values(first.point)[1]) * 16
+        M, m = sum(self.sizes.each), self.sizes.rows
+        sample = m * (3 * 8 * M + 16)
+        if many_outputs(self.sizes) and divided_alike(first.compiled()[1], (1, m)):
+            widest = max(max(shape, default=1) for shape in self.sizes.shapes.values())
+            sample = 3 * 8 * (M + m * widest + widest**2)
         room = min(SHARE * budget(self._options.memory), AT_ONCE)
-        return int(max(1, min(self.samples.count, room // (row * max(self.sizes.rows, 1)))))
+        return int(max(1, min(self.samples.count, room // sample)))
 
     @cached_property
     def may_part(self) -> bool:
@@ -278,81 +193,6 @@ class Part:
         with precise(True):
             for sized, run in self.runs(factored):
                 yield sized.call(function, theta, *run, *more)
-
-
-def value(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any) -> jax.Array:
-    """The loss."""
-    return sized.loss.value(_wide(sized.outputs(theta, rest, run, constants)), targets)
-
-
-def normal(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any) -> tuple[jax.Array, ...]:
-    """The loss, Jᵀu, and JᵀHJ."""
-    y, J = _linearised(sized, theta, rest, run, constants)
-    A = sized.loss.rows(y, J)
-    return sized.loss.value(y, targets), J.T @ sized.loss.slope(y, targets).reshape(-1), A.T @ A
-
-
-def triangular(
-    sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any, R: Any
-) -> tuple[jax.Array, ...]:
-    """The loss, Jᵀu, and R with RᵀR = JᵀHJ of all runs so far: R ← qr([R; J])."""
-    y, J = _linearised(sized, theta, rest, run, constants)
-    stacked = jnp.concatenate([R, sized.loss.rows(y, J)])
-    R = jnp.linalg.qr(stacked, mode="r")
-    R = jnp.pad(R, ((0, max(R.shape[1] - R.shape[0], 0)), (0, 0)))
-    return sized.loss.value(y, targets), J.T @ sized.loss.slope(y, targets).reshape(-1), R
-
-
-def kernel(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any) -> tuple[Any, ...]:
-    """The loss, Jᵀu, u, H J Jᵀ from the factors of J, and these."""
-    y = _wide(sized.outputs(theta, rest, run, constants))
-    arrays = sized.factors(theta, rest, run, constants)
-    u, count = sized.loss.slope(y, targets), prod(sized.shape)
-    with sized.computing():
-        K = gram(sized.uses, arrays, sized.uses, arrays, count, count)
-    curved = jax.vmap(lambda column: sized.loss.curved(y, column.reshape(y.shape)).reshape(-1), 1, 1)(_wide(K))
-    return sized.loss.value(y, targets), pulled_back(sized, arrays, u), u, curved, arrays
-
-
-def pulled_back(sized: Sized, arrays: Sequence[jax.Array], u: jax.Array) -> jax.Array:
-    """Jᵀu from the factors of J."""
-    dtype = sized.program.dtype(sized.of)
-    with sized.computing():
-        parts = questions.pulled(sized.uses, arrays, u.reshape((1, -1)).astype(dtype), sized.sizes.each)
-    return _wide(jnp.concatenate(parts, 1)[0])
-
-
-def slope(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any) -> tuple[jax.Array, ...]:
-    """The loss and Jᵀu, by one reverse sweep."""
-    y, pull = jax.vjp(lambda at: sized.outputs(at, rest, run, constants), theta)
-    u = sized.loss.slope(_wide(y), targets)
-    return sized.loss.value(_wide(y), targets), _wide(pull(u.astype(y.dtype))[0])
-
-
-def curved(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any, v: jax.Array) -> jax.Array:
-    """JᵀHJ v, by a forward and a reverse sweep."""
-    of = lambda at: sized.outputs(at, rest, run, constants)  # noqa: E731
-    y, pushed = jax.jvp(of, (theta,), (v.astype(theta.dtype),))
-    _, pull = jax.vjp(of, theta)
-    return _wide(pull(sized.loss.curved(_wide(y), _wide(pushed)).astype(y.dtype))[0])
-
-
-def bent(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any, v: jax.Array) -> Any:
-    """H y″ and JᵀH y″, y″ the second derivative of the outputs along v."""
-    of = lambda at: sized.outputs(at, rest, run, constants)  # noqa: E731
-    along = v.astype(theta.dtype)
-    second = jax.jvp(lambda at: jax.jvp(of, (at,), (along,))[1], (theta,), (along,))[1]
-    y, pull = jax.vjp(of, theta)
-    u = sized.loss.curved(_wide(y), _wide(second))
-    return u, _wide(pull(u.astype(y.dtype))[0])
-
-
-def _linearised(sized: Sized, theta: Any, rest: Any, run: Any, constants: Any) -> tuple[jax.Array, jax.Array]:
-    return _wide(sized.outputs(theta, rest, run, constants)), _wide(sized.rows(theta, rest, run, constants))
-
-
-def _wide(array: jax.Array) -> jax.Array:
-    return array.astype(jnp.float64)
 
 
 def _length(which: slice | np.ndarray) -> int:

@@ -27,10 +27,10 @@ from netjac.errors import ShapeError, TooLargeError, UnknownNameError
 from netjac.memory import budget
 from netjac.plan.table import memory as in_words
 from netjac.precision import precise
-from netjac.training import problem as pieces
+from netjac.training import functions as pieces
 from netjac.training.problem import Part, Problem
 
-FEW = 128
+FEW = 64
 """Parameters up to which the eigenvectors cost no more than the rest of a step."""
 EXACT = 2**21
 """Operations (rows · M²) up to which J is triangularised instead of squared; beyond, that takes many times as long."""

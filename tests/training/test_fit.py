@@ -15,8 +15,8 @@ from sklearn.datasets import load_iris
 import netjac as nj
 from netjac.precision import precise
 from netjac.training import problem
+from netjac.training.functions import traces
 from netjac.training.losses import loss_of
-from netjac.training.problem import traces
 from netjac.training.samples import Samples
 from tests.oracles import relative_error
 from tests.training.models import drawn, mlp, waves
@@ -69,11 +69,14 @@ def test_the_loss_is_scipys_from_the_same_start():
 
 
 @pytest.mark.parametrize("loss", ["mse", "cross-entropy"])
-@pytest.mark.parametrize("form", ["spectral", "normal", "kernel", "cg"])
-def test_one_step_solves_the_damped_equations_in_every_form(form, loss):
-    """(JᵀHJ + λD) δ = −g, with J by jax.jacrev."""
-    X, Y = waves(12)
-    start, labels = drawn(3, 4, 2), np.arange(12) % 2
+@pytest.mark.parametrize(
+    ("form", "m"), [("spectral", 2), ("normal", 2), ("kernel", 2), ("cg", 2), ("normal", 5), ("spectral", 5)]
+)
+def test_one_step_solves_the_damped_equations_in_every_form(form, m, loss):
+    """(JᵀHJ + λD) δ = −g, with J by jax.jacrev; with five outputs, JᵀHJ comes from the factors of J."""
+    X = waves(12)[0]
+    Y = np.sin(X @ np.random.default_rng(2).standard_normal((3, m)))
+    start, labels = drawn(3, 4, m), np.arange(12) % m
     damping = 1.0
     found = nj.fit(
         mlp, X, Y if loss == "mse" else labels, parameters=start, loss=loss, form=form, damping=damping,
@@ -85,12 +88,12 @@ def test_one_step_solves_the_damped_equations_in_every_form(form, loss):
         of = lambda v: jnp.ravel(mlp(unflat(v, start), jnp.asarray(X)))  # noqa: E731
         J, y = np.asarray(jax.jacrev(of)(jnp.asarray(flat(start)))), np.asarray(of(jnp.asarray(flat(start))))
         if loss == "mse":
-            u, H = y - Y.ravel(), np.eye(24)
+            u, H = y - Y.ravel(), np.eye(12 * m)
         else:
-            whole = lambda v: -jnp.sum(jnp.eye(2)[labels] * jax.nn.log_softmax(v.reshape(12, 2)))  # noqa: E731
+            whole = lambda v: -jnp.sum(jnp.eye(m)[labels] * jax.nn.log_softmax(v.reshape(12, m)))  # noqa: E731
             u, H = np.asarray(jax.grad(whole)(jnp.asarray(y))), np.asarray(jax.hessian(whole)(jnp.asarray(y)))
     A, g = J.T @ H @ J, J.T @ u
-    D = {"kernel": np.trace(H @ J @ J.T) / 24, "cg": g @ A @ g / (g @ g)}.get(form, np.diag(A).max())
+    D = {"kernel": np.trace(H @ J @ J.T) / (12 * m), "cg": g @ A @ g / (g @ g)}.get(form, np.diag(A).max())
     expected = -np.linalg.solve(A + damping * D * np.eye(len(g)), g)
     assert relative_error(flat(found.parameters) - flat(start), expected) < (1e-4 if form == "cg" else 1e-8)
 
