@@ -45,10 +45,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Check",
+    "Fit",
     "Flow",
     "FlowMonitor",
     "FlowThresholds",
-    "Fit",
     "Jacobian",
     "MissingExtraError",
     "ModelLoadError",
@@ -73,9 +73,9 @@ __all__ = [
     "check",
     "distribute",
     "explain",
+    "fit",
     "flow_callback",
     "gradient_flow",
-    "fit",
     "jacobian",
     "jacobian_function",
     "mark",
