@@ -199,5 +199,5 @@ def _wide(array: jax.Array) -> jax.Array:
 
 
 def many_outputs(sizes: Sizes) -> bool:
-    """So many that pairing parameters after the sum over outputs pays (measured: from 4 on)."""
+    """So many that pairing parameters after the sum over outputs should pay, by operations."""
     return sizes.rows >= 4
