@@ -94,7 +94,7 @@ def masked(point: Point, request: Request) -> Reach | None:
         return None
     with precise(point.wide):
         values = program.evaluate(point.arguments(), list(program.constants.values()), program.needed([of]))
-    found = [reach for axis in axes if (reach := reach_of(program, values, wrt, of, axis)) is not None]
+        found = [reach for axis in axes if (reach := reach_of(program, values, wrt, of, axis)) is not None]
     least = min(found, key=lambda reach: reach.entries, default=None)
     return least if least is not None and least.entries < program.size(of) * program.size(wrt) else None
 

@@ -160,3 +160,10 @@ def test_a_mask_of_padding_leaves_no_entry_out(axis):
     f = attention(np.broadcast_to(mask, (4, 4)))
     x = np.random.default_rng(0).standard_normal((4, WIDTH))
     assert not jacrev(f, x).reshape(x.size, -1)[~reach_at(f, x).pattern().toarray()].any()
+
+
+def test_masks_beside_a_relu_are_followed_in_float64_with_x64_off():
+    f = attention(mask_of("causal", 4))
+    x = np.random.default_rng(0).standard_normal((4, WIDTH))
+    structure = nj.jacobian(nj.network(lambda x: jax.nn.relu(f(jax.nn.relu(x)))), x).structure
+    assert structure.kind == "causal"
