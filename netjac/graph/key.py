@@ -6,13 +6,18 @@ again but never compiled again, and a network that changed is never answered fro
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
 import numpy as np
 
-from netjac.graph.program import Program
+from netjac.graph.program import Equation, Program, flatten
+
+Above = tuple[Hashable, ...]
+"""The functions with derivatives of their own inside whose derivative something is read."""
 
 
 class Key:
@@ -33,17 +38,20 @@ class Key:
 
 def key(program: Program) -> Key:
     """Everything of the program but the values of its constants."""
-    return Key(_content(program))
+    return Key(_content(program, ()))
 
 
-def _content(program: Program) -> Hashable:
+def _content(program: Program, above: Above) -> Hashable:
     return (
         tuple(_type(aval) for aval in program.types),
         program.inputs,
         program.outputs,
         tuple(program.constants),
-        tuple((number, _static(value)) for number, value in program.literals.items()),
-        tuple((eqn.primitive, eqn.operands, _static(eqn.parameters)) for eqn in program.equations),
+        tuple((number, _static(value, above)) for number, value in program.literals.items()),
+        tuple(
+            (eqn.primitive, eqn.operands, _told(eqn, [program.types[n] for n in eqn.operands], above))
+            for eqn in program.equations
+        ),
         tuple(program.points.items()),
     )
 
@@ -52,16 +60,36 @@ def _type(aval: Any) -> Hashable:
     return getattr(aval, "shape", None), str(getattr(aval, "dtype", aval)), bool(getattr(aval, "weak_type", False))
 
 
-def _static(value: Any) -> Hashable:
+def _told(eqn: Equation, types: Sequence[Any], above: Above) -> Hashable:
+    """An equation's static parameters; for a function with a derivative of its own, what the function and it compute.
+
+    Each call of such a function carries an object of its own, so that no two relus would be equal.
+    """
+    given = eqn.parameters
+    smooth = all(jnp.issubdtype(one.dtype, jnp.floating) for one in types)
+    if eqn.name != "custom_jvp_call" or given["symbolic_zeros"] or not smooth:
+        return _static(given, above)
+    own = _static(given["call_jaxpr"], above)
+    if own in above:  # the derivative is made from the function's value
+        return "itself", above.index(own)
+    shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in types]
+    slope = flatten(jax.make_jaxpr(lambda v, t: jax.jvp(lambda *x: eqn.bind(*x), v, t)[1])(shapes, shapes))
+    slope.equations = [slope.equations[index] for index in slope.needed(slope.outputs)]  # the value is traced along
+    constants = tuple(_static(value, above) for value in slope.constants.values())
+    return own, _content(slope, (*above, own)), constants
+
+
+def _static(value: Any, above: Above) -> Hashable:
     """A static parameter as a hashable; objects without a value of their own stand for themselves."""
     if isinstance(value, jex.ClosedJaxpr):
-        return _jaxpr(value.jaxpr), tuple(_static(constant) for constant in value.consts)
+        return _jaxpr(value.jaxpr, above), tuple(_static(constant, above) for constant in value.consts)
     if isinstance(value, jex.Jaxpr):
-        return _jaxpr(value)
+        return _jaxpr(value, above)
     if isinstance(value, dict):
-        return tuple((name, _static(entry)) for name, entry in sorted(value.items(), key=lambda item: str(item[0])))
+        pairs = sorted(value.items(), key=lambda item: str(item[0]))
+        return tuple((name, _static(entry, above)) for name, entry in pairs)
     if isinstance(value, list | tuple):
-        return type(value).__name__, tuple(_static(entry) for entry in value)
+        return type(value).__name__, tuple(_static(entry, above) for entry in value)
     if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
         array = np.asarray(value)
         return array.shape, str(array.dtype), array.tobytes()
@@ -87,17 +115,22 @@ class _Same:
         return id(self.value)
 
 
-def _jaxpr(jaxpr: jex.Jaxpr) -> Hashable:
+def _jaxpr(jaxpr: jex.Jaxpr, above: Above) -> Hashable:
     numbers: dict[Any, int] = {}
 
     def atom(value: Any) -> Hashable:
         if isinstance(value, jex.Literal):
-            return _type(value.aval), _static(value.val)
+            return _type(value.aval), _static(value.val, above)
         return numbers.setdefault(value, len(numbers)), _type(value.aval)
 
     heads = tuple(atom(var) for var in (*jaxpr.constvars, *jaxpr.invars))
     body = tuple(
-        (eqn.primitive, tuple(map(atom, eqn.invars)), tuple(map(atom, eqn.outvars)), _static(eqn.params))
+        (
+            eqn.primitive,
+            tuple(map(atom, eqn.invars)),
+            tuple(map(atom, eqn.outvars)),
+            _told(Equation(eqn.primitive, (), (), eqn.params), [var.aval for var in eqn.invars], above),
+        )
         for eqn in jaxpr.eqns
     )
     return heads, body, tuple(map(atom, jaxpr.outvars))

@@ -11,14 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from netjac.errors import UnknownNameError
 from netjac.graph.key import Key, key
-from netjac.graph.program import Equation, Program, flatten
+from netjac.graph.program import Equation, Program
 from netjac.points import PRIMITIVE as POINT
 from netjac.precision import precise
 from netjac.tracing import Point, Traced
@@ -64,8 +60,7 @@ def _segments(traced: Traced, chosen: Sequence[str] | None) -> tuple[Segment, ..
     heads = {name: v for name, v in sorted(heads.items(), key=lambda item: order[item[1]]) if v in moving}
     ends = {value: name for name, value in traced.inputs.items() if program.differentiable(value)}
     ends.update({value: name for name, value in heads.items()})
-    rules = _Rules()
-    return tuple(_segment(program, name, value, ends, rules) for name, value in heads.items())
+    return tuple(_segment(program, name, value, ends) for name, value in heads.items())
 
 
 def _named(traced: Traced, chosen: Sequence[str]) -> dict[str, int]:
@@ -117,7 +112,7 @@ def _moving(program: Program, inputs: Iterable[int]) -> set[int]:
     return found
 
 
-def _segment(program: Program, name: str, value: int, ends: dict[int, str], rules: _Rules) -> Segment:
+def _segment(program: Program, name: str, value: int, ends: dict[int, str]) -> Segment:
     equations = _back_to(program, value, ends)
     used = dict.fromkeys(n for index in equations for n in program.equations[index].operands)
     made = {n for index in equations for n in program.equations[index].results}
@@ -125,8 +120,8 @@ def _segment(program: Program, name: str, value: int, ends: dict[int, str], rule
     by = {ends[n]: n for n in outside if n in ends}
     rest = tuple(n for n in outside if n not in by.values())
     constants = tuple(n for n in used if n in program.constants)
-    shared = [rules.shared(program, program.equations[index]) for index in equations]
-    small = _renumbered(program, value, (*by.values(), *rest), constants, shared)
+    own = [program.equations[index] for index in equations]
+    small = _renumbered(program, value, (*by.values(), *rest), constants, own)
     return Segment(name, value, by, rest, constants, tuple(equations), small, key(small))
 
 
@@ -169,32 +164,3 @@ def _renumbered(
         small.equations.append(Equation(eqn.primitive, operands, tuple(number(n) for n in eqn.results), eqn.parameters))
     small.outputs = small.outputs or (numbers[value],)
     return small
-
-
-class _Rules:
-    """Custom derivatives that are the same although each call carries its own: relu is one, however often it is called."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Key, Key], dict[str, Any]] = {}
-
-    def shared(self, program: Program, eqn: Equation) -> Equation:
-        """The equation with the parameters of the first that computes the same and has the same derivative."""
-        if eqn.name != "custom_jvp_call":
-            return eqn
-        types = [jax.ShapeDtypeStruct(program.shape(n), program.dtype(n)) for n in eqn.operands]
-        if not all(jnp.issubdtype(one.dtype, jnp.floating) for one in types):
-            return eqn
-
-        def slope(values: list[Any], moving: list[Any]) -> Any:
-            return jax.jvp(lambda *v: eqn.bind(*v), values, moving)[1]
-
-        slopes = flatten(jax.make_jaxpr(slope)(types, types))
-        if slopes.constants or len(eqn.results) != 1:  # a key says nothing of constants' values
-            return eqn
-        # Without the value itself, which is traced along and not part of the slope.
-        needed = [slopes.equations[index] for index in slopes.needed(slopes.outputs)]
-        place = (
-            key(flatten(eqn.parameters["call_jaxpr"])),
-            key(_renumbered(slopes, slopes.outputs[0], slopes.inputs, (), needed)),
-        )
-        return Equation(eqn.primitive, eqn.operands, eqn.results, self._known.setdefault(place, eqn.parameters))
