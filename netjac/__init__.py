@@ -11,6 +11,8 @@ from netjac.analysis.selection import Selection, select_features
 from netjac.analysis.sensitivity import sensitivity
 from netjac.analysis.sensitivity_result import Sensitivity
 from netjac.calibration import calibrate
+from netjac.certified.bounds import bounds, monotone
+from netjac.certified.lipschitz import Lipschitz, lipschitz
 from netjac.check import Check, check
 from netjac.drop_in import jacobian_function
 from netjac.errors import (
@@ -50,6 +52,7 @@ __all__ = [
     "FlowMonitor",
     "FlowThresholds",
     "Jacobian",
+    "Lipschitz",
     "MissingExtraError",
     "ModelLoadError",
     "NetjacError",
@@ -69,6 +72,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedOperationError",
     "attacks",
+    "bounds",
     "calibrate",
     "check",
     "distribute",
@@ -78,7 +82,9 @@ __all__ = [
     "gradient_flow",
     "jacobian",
     "jacobian_function",
+    "lipschitz",
     "mark",
+    "monotone",
     "network",
     "ntk",
     "parameter_matrix",

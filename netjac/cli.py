@@ -214,6 +214,18 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
         help="save to OUT: parameters (.npz), model (.keras), or a picture (.png)",
     )
 
+    bounds = commands.add_parser(
+        "bounds", help="certified enclosures of a Jacobian over boxes around the samples of DATA"
+    )
+    _add_given(bounds)
+    bounds.add_argument("--radius", type=float, required=True, help="of the box, in the input's units")
+    lipschitz = commands.add_parser("lipschitz", help="certified Lipschitz constants at, around and beyond the samples")
+    _add_given(lipschitz)
+    lipschitz.add_argument("--radius", type=float, help="of the boxes (default: none, so no local constants)")
+    for command in (bounds, lipschitz):
+        command.add_argument("--of", metavar="NAME", help="output (default), or an output's or layer's name")
+        command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npz or .json")
+
     commands.add_parser("calibrate", help="measure this device's rates once, for plans to be chosen by")
     demo = commands.add_parser("demo", help="train a small network on handwritten digits and show all this on it")
     demo.add_argument(
