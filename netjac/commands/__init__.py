@@ -1,1 +1,1 @@
-"""The commands of `netjac`, a module each: `run(given) -> exit status`."""
+"""The commands of `netjac`, a module each: `HELP`, `arguments(parser)`, and `run(given) -> exit status`."""

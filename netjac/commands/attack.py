@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from netjac.attacks import Attack, deepfool, fgsm, jsma, pgd
+from netjac.commands.arguments import add_given
 from netjac.commands.given import as_json, inputs_of, model_of, target, tell, write
 from netjac.data import read
 from netjac.errors import ShapeError
@@ -21,6 +22,34 @@ OWN = {
     "deepfool": ("epsilon", "norm", "steps", "overshoot"),
     "jsma": ("steps", "theta", "gamma"),
 }
+
+
+HELP = "adversarial examples of the samples in DATA, each verified by the model"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_given(command)
+    command.add_argument(
+        "--method", choices=("fgsm", "pgd", "deepfool", "jsma"), default="deepfool", help="(default %(default)s)"
+    )
+    command.add_argument("--labels", metavar="FILE", help="the samples' classes; the model's own answers by default")
+    command.add_argument("--of", metavar="NAME", help="the scores, where the model has several outputs")
+    command.add_argument("--bounds", metavar="LOW,HIGH", help="what inputs lie between; nothing is assumed without")
+    command.add_argument("--target", type=int, metavar="CLASS", help="the class to be reached; any other by default")
+    command.add_argument(
+        "--epsilon", type=float, help="size of the perturbation (fgsm, pgd), the largest one that counts"
+    )
+    command.add_argument("--norm", choices=("2", "inf"), help="that sizes are measured in (default: inf; deepfool 2)")
+    command.add_argument("--steps", type=int, help="the most steps a sample takes")
+    command.add_argument("--step-size", type=float, help="of pgd (default 2.5 ε / steps)")
+    command.add_argument("--seed", type=int, help="of pgd's random start (default 0)")
+    command.add_argument("--overshoot", type=float, help="of deepfool (default 0.02)")
+    command.add_argument(
+        "--theta", type=float, help="of jsma: by how much a feature moves, below zero to shrink (default 1)"
+    )
+    command.add_argument("--gamma", type=float, help="of jsma: the largest share of features to change (default 0.145)")
+    command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npz")
 
 
 def run(given: Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from netjac.commands import reference
+from netjac.commands.arguments import add_question
 from netjac.commands.given import as_json, inputs_of, model_of, options_of, target, tell, write_text
 from netjac.errors import ShapeError
 from netjac.jacobian import ask_one, jacobian
@@ -34,6 +35,19 @@ class Timed:
     @property
     def median(self) -> float:
         return median(self.later)
+
+
+HELP = "time a Jacobian beside JAX's plain modes and the framework's own; without MODEL, the reference workloads"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_question(command, "?")
+    command.add_argument(
+        "--workload", metavar="NAME", action="append", help="without MODEL: only this reference workload; may repeat"
+    )
+    command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
+    command.add_argument("--runs", type=int, default=9, help="calls of each way after the first (default %(default)s)")
 
 
 def run(given: Namespace) -> int:

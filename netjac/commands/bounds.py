@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 import numpy as np
 
 from netjac.certified.bounds import bounds
+from netjac.commands.arguments import add_given, add_of
 from netjac.commands.given import as_json, inputs_of, model_of, target, tell, write, write_text
+
+HELP = "certified enclosures of a Jacobian over boxes around the samples of DATA"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_given(command)
+    command.add_argument("--radius", type=float, required=True, help="of the box, in the input's units")
+    add_of(command)
+    command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npz or .json")
 
 
 def run(given: Namespace) -> int:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 import jax
 
 from netjac.calibration import calibrate
 from netjac.commands.given import as_json, tell
 from netjac.plan.cost import RATES
+
+HELP = "measure this device's rates once, for plans to be chosen by"
+
+
+def arguments(_command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
 
 
 def run(given: Namespace) -> int:

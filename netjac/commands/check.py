@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
+from netjac.commands.arguments import add_question
 from netjac.commands.given import as_json, by_name, inputs_of, model_of, options_of, target, tell, write_text
 from netjac.errors import ShapeError
 from netjac.jacobian import jacobian
+
+HELP = "compare a Jacobian with the framework's own and with differences"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_question(command)
+    command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
+    command.add_argument(
+        "--samples", type=int, default=64, help="entries to compare with differences, about (default 64)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of the random choice of entries (default 0)")
+    command.add_argument("--tolerance", type=float, help="largest relative error allowed (default: by dtype)")
 
 
 def run(given: Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +11,16 @@ from rich.console import Console
 from netjac.commands.given import as_json, tell
 from netjac.demo import demo
 from netjac.errors import ShapeError
+
+HELP = "train a small network on handwritten digits and show all this on it"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    command.add_argument(
+        "-o", "--output", metavar="DIR", default="netjac-demo", help="folder for the files (default %(default)s)"
+    )
+    command.add_argument("--quick", action="store_true", help="train for less long")
 
 
 def run(given: Namespace) -> int:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
+from netjac.commands.arguments import add_question
 from netjac.commands.given import as_json, inputs_of, model_of, options_of, target, tell, write_text
 from netjac.jacobian import explain
+
+HELP = "show the plan by which a Jacobian would be computed, and its cost"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_question(command)
+    command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .txt or .json")
 
 
 def run(given: Namespace) -> int:

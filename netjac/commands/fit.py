@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from netjac.commands.arguments import add_given, add_of
 from netjac.commands.given import as_json, inputs_of, model_of, target, tell, write
 from netjac.data import mapped
 from netjac.errors import ShapeError
@@ -16,6 +17,33 @@ from netjac.training.fit import fit
 from netjac.training.result import Fit
 
 PICTURES = (".png", ".svg", ".pdf")
+
+
+HELP = "fit a model's parameters to targets by Levenberg–Marquardt or Gauss–Newton"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_given(command)
+    command.add_argument(
+        "--targets", metavar="DATA", help="Y, one row a sample; for cross-entropy classes or their shares"
+    )
+    command.add_argument(
+        "--validation", metavar="DATA", nargs=2, help="inputs and targets; the fit ends when they get worse"
+    )
+    command.add_argument("--method", default="levenberg-marquardt", help="or gauss-newton")
+    command.add_argument("--loss", default="mse", help="or cross-entropy")
+    add_of(command)
+    command.add_argument("--iterations", type=int, default=100, help="at most so many (default %(default)s)")
+    command.add_argument("--seconds", type=float, help="at most so long")
+    command.add_argument("--target", type=float, help="end when the loss is at most this")
+    command.add_argument("--batch", type=int, metavar="N", help="so many samples an iteration (default: all)")
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="save to OUT: parameters (.npz), model (.keras), or a picture (.png)",
+    )
 
 
 def run(given: Namespace) -> int:

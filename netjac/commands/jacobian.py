@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from netjac.commands.arguments import add_question
 from netjac.commands.given import as_json, by_name, inputs_of, model_of, options_of, target, tell, write
 from netjac.errors import ShapeError
 from netjac.jacobian import jacobian
@@ -18,6 +19,18 @@ from netjac.report.words import names_of
 ARRAYS, PICTURES = (".npz", ".npy"), (".png", ".svg", ".pdf")
 # JSON holds the entries themselves up to this many.
 MOST_VALUES = 10_000
+
+
+HELP = "compute ∂of/∂wrt of a model at an input, and show or save it"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_question(command)
+    command.add_argument(
+        "-o", "--output", metavar="OUT", help="save to OUT: .npz, .npy, or a picture (.png, .svg, .pdf)"
+    )
+    command.add_argument("--sample", type=int, default=0, help="the sample that pictures show (default 0)")
 
 
 def run(given: Namespace) -> int:

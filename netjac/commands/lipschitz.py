@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
 from netjac.certified.lipschitz import lipschitz
+from netjac.commands.arguments import add_given, add_of
 from netjac.commands.bounds import listed
 from netjac.commands.given import as_json, inputs_of, model_of, target, tell, write, write_text
+
+HELP = "certified Lipschitz constants at, around and beyond the samples"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_given(command)
+    command.add_argument("--radius", type=float, help="of the boxes (default: none, so no local constants)")
+    add_of(command)
+    command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npz or .json")
 
 
 def run(given: Namespace) -> int:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 import numpy as np
 
+from netjac.commands.arguments import add_given, add_of
 from netjac.commands.given import as_json, inputs_of, model_of, target, tell, write
 from netjac.data import read
 from netjac.linear_algebra import working
 from netjac.parameters.matrix import ntk
+
+HELP = "the empirical neural tangent kernel of the samples, (N, N, m, m)"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_given(command)
+    add_of(command)
+    command.add_argument(
+        "--against", metavar="DATA", help="other samples, for a kernel between the two; DATA's own by default"
+    )
+    command.add_argument("--trace", action="store_true", help="summed over equal outputs: (N, N)")
+    command.add_argument("-o", "--output", metavar="OUT", help="save to OUT: .npy")
 
 
 def run(given: Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netjac.analysis.sensitivity import sensitivity
+from netjac.commands.arguments import add_given, add_of
 from netjac.commands.given import as_json, model_of, named_inputs_of, target, tell, write, write_text
 
 if TYPE_CHECKING:
@@ -20,6 +21,25 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".svg", ".pdf")
 SHOWN = 10
+
+
+HELP = "how much each output changes with each feature, over DATA"
+
+
+def arguments(command: ArgumentParser) -> None:
+    """What the command may be told, beside what all commands are."""
+    add_given(command)
+    add_of(command)
+    command.add_argument("--scale", choices=("std", "range"), help="per standard deviation or range of each feature")
+    command.add_argument(
+        "--bound", default="uniform", choices=("uniform", "normal"), help="how features are distributed"
+    )
+    command.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="of the intervals' random draws (default 0)")
+    command.add_argument("--kind", choices=("bars", "plane", "density", "maps"), help="of the picture")
+    command.add_argument(
+        "-o", "--output", metavar="OUT", help="save to OUT: .csv, .json, or a picture (.png, .svg, .pdf)"
+    )
 
 
 def run(given: Namespace) -> int:
