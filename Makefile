@@ -29,6 +29,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps "torchattacks==3.5.*"
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.parameters
+	$(BIN)/python -m benchmarks.bounds
 	$(BIN)/python -m benchmarks.selection
 	$(BIN)/python -m benchmarks.fit
 	$(BIN)/python -m benchmarks.sensitivity

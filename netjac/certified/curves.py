@@ -35,7 +35,7 @@ def curve(rule: Ranges, operands: Sequence[Enclosed], parameters: dict[str, Any]
     shape = jnp.broadcast_shapes(*(v.lo.shape for v in values))
     slope = _slope(slopes, operands, shape)
     found = _mean_value(rule, values, parameters, slopes)
-    if len(operands) == 1 and slopes[0] is not None:
+    if len(operands) == 1 and slopes[0] is not None and not slopes[0].exact:
         found = _narrowest([found, *_sloped(rule, values[0], parameters, slopes[0])])
         if rule is relu:
             found = _narrowest([found, _chord(values[0])])

@@ -196,6 +196,13 @@ def relu(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]
     return value, (Interval(jnp.where(x.lo > 0, 1.0, 0.0), jnp.where(x.hi < 0, 0.0, 1.0)),)
 
 
+def relu6(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]:
+    (x,) = operands
+    value = Interval(jnp.clip(x.lo, 0.0, 6.0), jnp.clip(x.hi, 0.0, 6.0))
+    inside = (x.lo > 0) & (x.hi < 6)
+    return value, (Interval(jnp.where(inside, 1.0, 0.0), jnp.where((x.hi < 0) | (x.lo > 6), 0.0, 1.0)),)
+
+
 def logaddexp(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]:
     """log(eᵃ + eᵇ), softplus with b = 0: the slope by a is σ(a − b)."""
     a, b = operands

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 
 from netjac.certified.choice import COMPARISONS, MAXIMA, compared, largest, selected
 from netjac.certified.curves import curve
-from netjac.certified.elementwise import RULES, Ranges, logaddexp, relu
+from netjac.certified.elementwise import RULES, Ranges, logaddexp, relu, relu6
 from netjac.certified.enclosed import Enclosed
 from netjac.certified.interval import Interval
 from netjac.certified.linear import MOVES, PRODUCTS, SUMS, moved, product
 from netjac.errors import UnsupportedOperationError
 from netjac.graph.program import Equation, Program
 
+SAME = frozenset({"name", "copy", "copy_p"})
 Handler = Callable[[Sequence[Enclosed], int], list[Enclosed]]
 
 
@@ -78,6 +79,8 @@ def _handler(program: Program, eqn: Equation, moving: set[int]) -> Handler | Non
     if eqn.name == "not":
         return lambda operands, _: [Enclosed(Interval(~operands[0].value.hi, ~operands[0].value.lo))]
     if eqn.name == "convert_element_type":
+        if program.differentiable(eqn.operands[0]) and not program.differentiable(eqn.results[0]):
+            return None  # it rounds
         return lambda operands, _: [_converted(eqn, operands[0])]
     return _floating(program, eqn)
 
@@ -92,6 +95,8 @@ def _floating(program: Program, eqn: Equation) -> Handler | None:
         return lambda operands, _: [largest(eqn, operands[0])]
     if name == "select_n" and len(eqn.operands) == 3 and program.dtype(eqn.operands[0]) == jnp.bool_:
         return lambda operands, features: [selected(operands, features)]
+    if name in SAME:
+        return lambda operands, _: [operands[0]]
     if name == "stop_gradient":
         return lambda operands, _: [operands[0]._replace(slope=None)]
     if name == "iota":
@@ -106,14 +111,15 @@ def rule_of(eqn: Equation) -> Ranges | None:
 
 
 def _named(eqn: Equation) -> Ranges | None:
-    """relu and logaddexp (softplus), which come as calls with derivatives of their own."""
+    """relu, relu6 and logaddexp (softplus), which come as calls with derivatives of their own."""
     if eqn.name != "custom_jvp_call":
         return None
-    body = eqn.parameters["call_jaxpr"].jaxpr
-    inner = _primitives(body)
-    if inner == _primitives(jax.make_jaxpr(jax.nn.relu)(1.0).jaxpr) and len(eqn.operands) == 1:
-        return relu
-    return logaddexp if inner == _primitives(jax.make_jaxpr(jnp.logaddexp)(1.0, 1.0).jaxpr) else None
+    inner = _primitives(eqn.parameters["call_jaxpr"].jaxpr)
+    known = ((relu, jax.nn.relu, (1.0,)), (relu6, jax.nn.relu6, (1.0,)), (logaddexp, jnp.logaddexp, (1.0, 1.0)))
+    for rule, function, arguments in known:
+        if inner == _primitives(jax.make_jaxpr(function)(*arguments).jaxpr):
+            return rule
+    return None
 
 
 def _primitives(jaxpr: Any) -> list[str]:
@@ -133,7 +139,7 @@ def _ordered(eqn: Equation, operands: Sequence[Enclosed]) -> Enclosed:
 
 
 def _converted(eqn: Equation, operand: Enclosed) -> Enclosed:
-    """To float64 from anything; refused earlier are programs that compute in any other precision."""
+    """To float64 from anything, or from truth to numbers; programs that compute in another precision are refused earlier."""
     dtype = eqn.parameters["new_dtype"]
     if jnp.issubdtype(operand.value.lo.dtype, jnp.floating):
         return operand

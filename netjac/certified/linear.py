@@ -26,8 +26,8 @@ from netjac.graph.program import Equation, Program
 
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 MOVES = frozenset({
-    "reshape", "transpose", "broadcast_in_dim", "slice", "squeeze", "expand_dims", "concatenate", "pad", "rev", "split",
-    "gather", "dynamic_slice",
+    "reshape", "transpose", "broadcast_in_dim", "slice", "squeeze", "expand_dims", "concatenate", "stack", "pad", "rev",
+    "split", "gather", "dynamic_slice",
 })  # fmt: skip
 SUMS = frozenset({"reduce_sum", "reduce_window_sum", "cumsum"})
 Bilinear = Callable[[jax.Array, jax.Array], jax.Array]

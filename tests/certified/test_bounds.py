@@ -87,6 +87,8 @@ def test_known_enclosures_are_met():
         (jnp.exp, np.exp(-1), np.exp(2)),
         (lambda x: x * x, -2, 4),
         (lambda x: x**3, 0, 12),
+        (lambda x: jax.nn.relu6(3 * x + 1), 0, 3),
+        (lambda x: jax.nn.relu6(x + 1.5), 1, 1),
     ):
         lower, upper = nj.bounds(nj.network(f, batched=True), x, r)
         np.testing.assert_allclose([lower.item(), upper.item()], [low, high], rtol=1e-12, atol=1e-12)
@@ -107,7 +109,7 @@ def in_torch():
     torch.manual_seed(0)
     return n.Sequential(
         n.Conv2d(1, 2, 3), n.BatchNorm2d(2), n.LeakyReLU(0.1), n.MaxPool2d(2), n.Flatten(), n.Linear(8, 4), n.ELU(),
-        n.LayerNorm(4), n.Linear(4, 3), n.SiLU(),
+        n.LayerNorm(4), n.Linear(4, 3),
     ).double().eval()  # fmt: skip
 
 
@@ -173,6 +175,12 @@ def test_an_operation_without_a_rule_is_named():
     f = nj.network(lambda x: nj.mark(jnp.sort(x, axis=-1), "sorted") * 2, batched=True)
     with pytest.raises(nj.UnsupportedOperationError, match="'sort' in layer 'sorted'"):
         nj.bounds(f, np.ones((1, 3)), 0.1)
+
+
+def test_rounding_to_whole_numbers_is_refused_rather_than_taken_for_the_identity():
+    for f in (lambda x: x.astype(int) * 1.0, lambda x: jnp.floor(x) + x):
+        with pytest.raises(nj.UnsupportedOperationError, match=r"'convert_element_type'|'floor'"):
+            nj.bounds(nj.network(f, batched=True), np.ones((1, 3)), 0.1)
 
 
 def test_a_bad_radius_is_refused():
