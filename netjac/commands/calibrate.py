@@ -15,7 +15,7 @@ HELP = "measure this device's rates once, for plans to be chosen by"
 
 
 def arguments(_command: ArgumentParser) -> None:
-    """What the command may be told, beside what all commands are."""
+    """Nothing beside what all commands are told."""
 
 
 def run(given: Namespace) -> int:
