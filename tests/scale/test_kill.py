@@ -20,7 +20,7 @@ model, x = network(), samples()
 nj.jacobian(model, x[:1]).to_numpy()
 print("ready", flush=True)
 sys.stdin.readline()
-nj.stream(model, x, sys.argv[1], chunk=1)
+nj.stream(model, x, sys.argv[1], chunk=1, progress=lambda done, total: sys.stdin.readline())
 """
 
 
@@ -39,14 +39,18 @@ def whole(place):
 
 
 def killed(process, place, draw):
-    """At a random moment: while the store is opened, or some chunks later, at any point of the next."""
-    process.stdin.write("\n")
+    """At a random moment: while the store is opened, or some chunks later, at any point of the next.
+
+    The process writes a chunk for every line that it is sent, and so never comes to its end, however late the signal is.
+    """
+    known = len(whole(place))
+    wanted = known + draw.randint(1, 8)
+    process.stdin.write("\n" * (wanted + 2))
     process.stdin.flush()
     if draw.random() < 0.3:
         time.sleep(draw.uniform(0, 0.2))
     else:
-        wanted, patience = len(whole(place)) + draw.randint(1, 10), time.monotonic() + 60
-        while len(whole(place)) < wanted and time.monotonic() < patience:
+        while len(whole(place)) < wanted and process.poll() is None:
             time.sleep(0.0005)
         time.sleep(draw.uniform(0, 0.005))
     ended = process.poll()
