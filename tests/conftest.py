@@ -4,6 +4,10 @@ import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.browser import browser
+
+__all__ = ["browser"]
+
 settings.register_profile(
     "netjac", derandomize=True, deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
 )
