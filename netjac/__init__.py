@@ -36,6 +36,7 @@ from netjac.operator import Jacobian
 from netjac.parameters.matrix import ParameterJacobian, ntk, parameter_matrix
 from netjac.plan.plan import Plan
 from netjac.points import mark
+from netjac.report.page.report import Report, report
 from netjac.scale.distribute import distribute
 from netjac.scale.stream import stream
 from netjac.torch_drop_in import torch_jacobian_function
@@ -63,6 +64,7 @@ __all__ = [
     "ParameterJacobian",
     "Plan",
     "RangeError",
+    "Report",
     "Selection",
     "Sensitivity",
     "ShapeError",
@@ -88,6 +90,7 @@ __all__ = [
     "network",
     "ntk",
     "parameter_matrix",
+    "report",
     "select_features",
     "sensitivity",
     "stream",

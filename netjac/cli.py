@@ -30,6 +30,7 @@ COMMANDS = (
     "fit",
     "bounds",
     "lipschitz",
+    "report",
     "calibrate",
     "demo",
 )
@@ -81,11 +82,12 @@ def _one_line(text: str) -> str:
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The arguments as attributes. Raises `SystemExit` for help, the version, and arguments that are wrong."""
+    """The arguments as attributes, and as they were `told`. Raises `SystemExit` for help, the version, and wrong ones."""
     top, commands = parsers()
     if arguments and arguments[0] in commands:
         # Not by way of `top`, whose subparsers cannot take DATA after an option.
-        return commands[arguments[0]].parse_intermixed_args(arguments[1:], argparse.Namespace(command=arguments[0]))
+        made = argparse.Namespace(command=arguments[0], told=tuple(arguments))
+        return commands[arguments[0]].parse_intermixed_args(arguments[1:], made)
     return top.parse_args(arguments)
 
 

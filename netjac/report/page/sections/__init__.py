@@ -1,0 +1,14 @@
+"""The sections of the report, in their order on the page."""
+
+from netjac.report.page.sections import check, flow, jacobian, overview, plan, provenance, robustness, sensitivity
+
+SECTIONS = (
+    overview.SECTION,
+    jacobian.SECTION,
+    plan.SECTION,
+    sensitivity.SECTION,
+    flow.SECTION,
+    robustness.SECTION,
+    check.SECTION,
+    provenance.SECTION,
+)

@@ -1,0 +1,40 @@
+"""Structure, and the plan beside plain forward and reverse mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netjac.report.page.section import Found, Section
+from netjac.report.page.subject import Subject
+
+MOST_STEPS = 60
+
+
+def find(subject: Subject) -> Found:
+    """`Plan.to_dict`, and the structure."""
+    J = subject.J
+    plan, structure = J.plan, J.structure
+    assert plan is not None
+    ways: list[dict[str, Any]] = [{"name": f"netjac: {plan.order}", "operations": plan.operations}]
+    ways += [{"name": other.name, "operations": other.operations} for other in plan.alternatives]
+    top = max(way["operations"] for way in ways) or 1
+    numbers: dict[str, Any] = {
+        **plan.to_dict(),
+        "structure": {"kind": structure.kind, "per_sample": structure.per_sample, "reason": structure.reason,
+                      "entries": structure.entries},
+        "at_samples": len(subject.chosen),
+    }  # fmt: skip
+    shown = {
+        "ways": [{**way, "part": 100 * way["operations"] / top} for way in ways],
+        "rows": numbers["steps"][:MOST_STEPS],
+        "left": max(0, len(numbers["steps"]) - MOST_STEPS),
+    }
+    return Found(numbers, shown)
+
+
+SECTION = Section(
+    "plan",
+    "Structure and plan",
+    "In which order the layers' Jacobians are multiplied, and what plain forward and reverse mode would cost instead.",
+    find,
+)

@@ -1,0 +1,171 @@
+"""The report's numbers are those of the library, its sections are independent, its size is bounded, its names escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+import netjac as nj
+from netjac.cli import main
+from netjac.report.page import render
+from netjac.report.page.pictures import coarse
+from netjac.report.page.sections import SECTIONS
+
+BAD = "<script>window.broken = 1</script>"
+V, W = np.random.default_rng(0).standard_normal((2, 6, 6))
+X = np.random.default_rng(1).standard_normal((20, 6))
+Y = np.arange(20) % 6
+
+NETWORK = """
+import jax, jax.numpy as jnp, numpy as np
+import netjac as nj
+V, W = np.random.default_rng(0).standard_normal((2, 6, 6))
+
+def net(x):
+    return nj.mark(nj.mark(jnp.tanh(x @ V.astype(x.dtype)), "hidden") @ W.astype(x.dtype), "last")
+"""
+
+
+def net(x):
+    import jax.numpy as jnp
+
+    return nj.mark(jnp.tanh(x @ V.astype(x.dtype)), BAD) @ W.astype(x.dtype)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return nj.network(net, batched=True)
+
+
+@pytest.fixture(scope="module")
+def made(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "r.html"
+    names = [BAD, *"bcdef"]
+    return nj.report(model, X, Y, path, feature_names=names, output_names=names, samples=5)
+
+
+def test_all_sections_are_there_with_the_librarys_numbers(made, model):
+    assert list(made.numbers) == [section.name for section in SECTIONS]
+    assert not [name for name, found in made.numbers.items() if "error" in found or "absent" in found]
+    chosen = made.numbers["jacobian"]["samples"]
+    J = np.asarray(nj.jacobian(model, X[chosen]))
+    told = made.numbers["jacobian"]["statistics"]
+    assert np.allclose(told["mean |J|"], np.abs(J).mean(0), rtol=1e-12)
+    assert np.allclose(told["mean J"], J.mean(0), rtol=1e-12)
+    assert np.allclose(told["standard deviation of J"], J.std(0), rtol=1e-12)
+    one = made.numbers["jacobian"]["each"][2]
+    assert one["norm"] == pytest.approx(np.linalg.norm(J[2]))
+    assert one["spectral"] == pytest.approx(np.linalg.norm(J[2], 2))
+    assert abs(one["largest"][0]["value"]) == np.abs(J[2]).max()
+    ranking = made.numbers["sensitivity"]["rankings"][1]["features"]
+    expected = nj.sensitivity(model, X).ranking(1)
+    assert [f["rms"] for f in ranking] == pytest.approx([rms for _, rms in expected])
+    assert made.numbers["flow"]["whole"]["rms"] == nj.gradient_flow(model, X, samples=8).whole.rms
+    assert made.numbers["plan"]["operations"] == nj.explain(model, X[chosen]).operations
+    constants = made.numbers["robustness"]["lipschitz"]
+    assert constants["seen"] <= constants["local"]
+    assert made.numbers["check"]["passed"]
+
+
+def test_the_file_is_the_page_and_json_has_the_same_numbers(made, tmp_path):
+    assert made.path.read_text(encoding="utf-8") == made.html
+    made.to_json(tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8")) == made.numbers
+    assert "r.html" in repr(made)
+
+
+def test_names_are_escaped_in_the_page_and_in_its_data(made):
+    assert BAD not in made.html
+    assert "&lt;script&gt;window.broken" in made.html
+    assert len(re.findall("</script>", made.html)) == len(re.findall("<script", made.html)) == 2
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', made.html, re.DOTALL)[1]
+    assert json.loads(data)["jacobian"]["outputs"][0] == BAD
+
+
+def test_a_section_that_fails_says_so_and_the_rest_goes_on(model, monkeypatch):
+    from netjac.report.page.sections import flow
+
+    def fails(*given, **options):
+        raise nj.TooLargeError("too much & more")
+
+    monkeypatch.setattr(flow, "gradient_flow", fails)
+    found = nj.report(model, X, path=None, sections=["overview", "flow", "robustness", "check"], without=["check"])
+    assert list(found.numbers) == ["overview", "flow", "robustness"]
+    assert found.numbers["flow"] == {"error": "TooLargeError: too much & more"}
+    assert "too much &amp; more" in found.html
+    assert "nothing says that this is a" in found.numbers["robustness"]["attack_absent"]
+    assert found.numbers["robustness"]["lipschitz"] is not None
+
+
+def test_of_a_large_jacobian_a_few_rows_are_shown_and_the_page_says_so(model, monkeypatch):
+    from netjac.report.page import subject
+
+    monkeypatch.setattr(subject, "MOST_ENTRIES", 100)
+    found = nj.report(model, X, path=None, sections=["jacobian", "sensitivity"]).numbers["jacobian"]
+    assert found["samples"] == [0, 6, 13, 19]
+    assert len(found["outputs"]) == 6
+    monkeypatch.setattr(subject, "CHOSEN_OUTPUTS", 2)
+    page = nj.report(model, X, path=None, sections=["jacobian", "sensitivity"])
+    assert len(page.numbers["jacobian"]["outputs"]) == 2
+    assert "2 outputs with the largest mean" in page.html
+    J = np.asarray(nj.jacobian(model, X[[0, 6, 13, 19]]))
+    best = np.sort(np.argsort(-np.asarray(net(X[[0, 6, 13, 19]])).mean(0))[:2])
+    assert np.allclose(page.numbers["jacobian"]["statistics"]["mean J"], J.mean(0)[best])
+
+
+def test_blocks_keep_their_largest_entry_and_its_sign():
+    values = np.zeros((5, 7))
+    values[4, 6], values[0, 1] = -3, 2
+    shown, blocks = coarse(values, 3, 3)
+    assert blocks == (2, 3)
+    assert shown.shape == (3, 3)
+    assert shown[2, 2] == -3
+    assert shown[0, 0] == 2
+
+
+def test_a_part_that_would_make_the_file_too_large_is_left_out_of_it(model, monkeypatch):
+    monkeypatch.setattr(render, "MOST_BYTES", 30_000)
+    found = nj.report(model, X, path=None, sections=["overview", "jacobian", "sensitivity"])
+    assert len(found.html.encode()) <= 30_000
+    assert "would make the file too large" in found.html
+
+
+def test_bad_arguments_are_refused_before_any_work(model):
+    with pytest.raises(nj.UnknownNameError, match="sensitivity"):
+        nj.report(model, X, path=None, sections=["sensitivty"])
+    with pytest.raises(nj.ShapeError, match="y has 3 labels and X 20"):
+        nj.report(model, X, [0, 1, 2], path=None)
+    with pytest.raises(nj.ShapeError, match="feature_names has 1"):
+        nj.report(model, X, path=None, feature_names=["a"])
+
+
+def test_the_command_writes_page_and_numbers(tmp_path, monkeypatch, capsys):
+    (tmp_path / "cli_report.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    np.save("x.npy", X)
+    np.save("y.npy", Y)
+    command = [
+        "report",
+        "cli_report:net",
+        "x.npy",
+        "--batched",
+        "--labels",
+        "y.npy",
+        "-o",
+        "page.html",
+        "--section",
+        "overview",
+    ]
+    assert main([*command, "--section", "provenance", "--numbers", "n.json", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop("file") == "page.html"
+    assert told == json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
+    assert told["overview"]["layers"][0]["name"] == "hidden"
+    assert "netjac report cli_report:net x.npy" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert main(["report", "cli_report:net", "x.npy", "-o", "page.pdf"]) == 2
+    assert ".html" in capsys.readouterr().err
