@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtr
 
 from netjac.errors import UnknownNameError
 
@@ -62,11 +63,15 @@ def lengths(change: np.ndarray, norm: float) -> np.ndarray:
 
 
 def drawn(shape: tuple[int, ...], epsilon: float, norm: float, generator: np.random.Generator) -> np.ndarray:
-    """Changes drawn evenly from the ball of radius ε, one for each sample along axis 0."""
+    """Changes drawn from the ball of radius ε, one for each sample along axis 0.
+
+    Evenly for L∞; for L2 the direction and the length are each even. (Of points that lie evenly in a ball of many dimensions
+    nearly all lie at its surface, in a direction that helps nobody: attacks that start there succeed less often.)
+    """
     if norm == INF:
         return generator.uniform(-epsilon, epsilon, shape)
     size = int(np.prod(shape[1:]))
     # One sample after another, so that what is drawn does not depend on how samples are put together.
-    numbers = generator.standard_normal((shape[0], size + 2))
-    # Archimedes: n coordinates of an even point of the sphere in n + 2 dimensions lie evenly in the ball.
-    return (epsilon * numbers[:, :size] / np.linalg.norm(numbers, axis=1, keepdims=True)).reshape(shape)
+    numbers = generator.standard_normal((shape[0], size + 1))
+    directions, radii = numbers[:, :size], epsilon * ndtr(numbers[:, size:])
+    return (radii * directions / np.linalg.norm(directions, axis=1, keepdims=True)).reshape(shape)

@@ -104,13 +104,15 @@ def test_a_random_start_is_the_same_however_samples_are_cut(network, X, y):
     assert not np.allclose(whole.raw, other.raw)
 
 
-@pytest.mark.parametrize("norm", [INF, 2])
-def test_starts_lie_evenly_in_the_ball(norm):
-    points = drawn((4000, 3), 0.5, norm, np.random.default_rng(0))
+@pytest.mark.parametrize(("norm", "size"), [(INF, 3), (2, 3), (2, 50)])
+def test_starts_lie_all_over_the_ball(norm, size):
+    points = drawn((4000, size), 0.5, norm, np.random.default_rng(0))
     radii = np.linalg.norm(points, norm, axis=1)
     assert radii.max() <= 0.5
-    # Of an even point of a ball in 3 dimensions, (r/ε)³ is even on [0, 1].
-    assert np.allclose(np.quantile((radii / 0.5) ** 3, (0.25, 0.5, 0.75)), (0.25, 0.5, 0.75), atol=0.03)
+    # L∞: of an even point of a cube in 3 dimensions, (r/ε)³ is even on [0, 1]. L2: r/ε itself is.
+    assert np.allclose(
+        np.quantile((radii / 0.5) ** (1 if norm == 2 else 3), (0.25, 0.5, 0.75)), (0.25, 0.5, 0.75), atol=0.03
+    )
     assert np.abs(points.mean(0)).max() < 0.02
 
 
