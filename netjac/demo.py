@@ -17,6 +17,7 @@ import numpy as np
 from netjac.check import Check
 from netjac.jacobian import jacobian
 from netjac.operator import Jacobian
+from netjac.report.page.report import report
 from netjac.report.plots import class_maps, heat_map, image_maps, save
 from netjac.report.terminal import show_maps
 from netjac.tracing import network
@@ -160,7 +161,7 @@ def _written(
     from netjac.commands.given import as_json
 
     names = ("digits.keras", "digits.npy", "jacobian.npz", "plan.txt", "check.json")
-    files = [folder / name for name in (*names, "jacobian.png", "matrix.png", "sensitivity.png")]
+    files = [folder / name for name in (*names, "jacobian.png", "matrix.png", "sensitivity.png", "report.html")]
     model.save(files[0])
     np.save(files[1], batch.images)
     np.savez(files[2], jacobian=J.to_numpy(), images=batch.images, labels=batch.labels)
@@ -172,4 +173,6 @@ def _written(
     save(heat_map(maps.reshape(10, 64), f"{title}, as a matrix", "logits", "pixels"), files[6])
     title = "∂ logit of each digit / ∂ pixels, over its held-out images"
     save(class_maps(held_out.images[..., 0], held_out.labels, everywhere, title), files[7])
+    classes = [str(digit) for digit in range(10)]
+    report(model, held_out.images, held_out.labels, files[8], output_names=classes, progress=False)
     return tuple(files)

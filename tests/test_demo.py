@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 FILES = {"digits.keras", "digits.npy", "jacobian.npz", "plan.txt", "check.json",
-         "jacobian.png", "matrix.png", "sensitivity.png"}  # fmt: skip
+         "jacobian.png", "matrix.png", "sensitivity.png", "report.html"}  # fmt: skip
 TWICE = """
 import os, sys
 from netjac.cli import main
@@ -75,6 +75,7 @@ def test_the_demo_writes_its_files_and_names_them(demo):
     assert all(str(folder / name) in story for name in FILES)
     for name in ("jacobian.png", "matrix.png", "sensitivity.png"):
         assert (folder / name).read_bytes()[:4] == b"\x89PNG"
+    assert "What moves the outputs" in (folder / "report.html").read_text(encoding="utf-8")
     assert "order:" in (folder / "plan.txt").read_text(encoding="utf-8")
 
 

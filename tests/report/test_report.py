@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,3 +171,12 @@ def test_the_command_writes_page_and_numbers(tmp_path, monkeypatch, capsys):
     assert "netjac report cli_report:net x.npy" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert main(["report", "cli_report:net", "x.npy", "-o", "page.pdf"]) == 2
     assert ".html" in capsys.readouterr().err
+
+
+def test_the_pages_files_are_installed_with_the_package():
+    root = Path(render.__file__).parents[3]
+    listed = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+    installed = {file for pattern in listed[render.ASSETS] for file in Path(render.__file__).parent.glob(pattern)}
+    assert {f"{section.name}.html" for section in SECTIONS} | {"page.html", "report.css", "report.js"} == {
+        file.name for file in installed
+    }

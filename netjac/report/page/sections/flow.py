@@ -12,7 +12,7 @@ from netjac.report.page.section import AbsentError, Found, Section
 from netjac.report.page.subject import LARGE_NETWORK, Subject
 
 SAMPLES, CENSUS = 8, 512
-LARGE_LAYERS = 8
+LARGE_LAYERS = 4
 MOST_OUTPUTS = 256
 
 
