@@ -38,16 +38,18 @@ def test_it_asks_for_nothing_and_no_script_of_a_name_runs(browser, made):
 
 def test_choosing_a_sample_changes_picture_and_numbers(browser, made):
     page = browser.visit(made.path).page
-    first = page.evaluate("document.getElementById('sample-map').toDataURL()")
+    drawn = "document.querySelector('canvas[data-map]').toDataURL()"
+    first = page.evaluate(drawn)
     page.select_option("#sample", "2")
-    assert page.evaluate("document.getElementById('sample-map').toDataURL()") != first
+    assert page.evaluate(drawn) != first
     one = made.numbers["jacobian"]["each"][2]
     assert float(page.inner_text("#sample-norm")) == pytest.approx(one["norm"], rel=5e-3)
     assert one["largest"][0]["feature"] in page.inner_text("#sample-largest")
     page.click("#sample-next")
     assert page.input_value("#sample") == "3"
-    page.hover("#sample-map", position={"x": 2, "y": 2})
-    assert "pixel (0, 0)" in page.inner_text("#sample-entry")
+    page.hover("canvas[data-map='1']", position={"x": 2, "y": 2})
+    J = np.asarray(nj.jacobian(nj.network(net, batched=True), X[made.numbers["jacobian"]["samples"]]))
+    assert page.inner_text("#sample-entry") == f"∂b/∂pixel (0, 0) = {J[3, 1, 0, 0]:.3g}".replace("-", "−")
 
 
 def test_nothing_is_wider_than_a_phone(browser, made):

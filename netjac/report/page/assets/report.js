@@ -5,10 +5,8 @@
   if (!data || !select) return;
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const colours = bytes(data.colours);
-  const [maps, height, width] = data.size;
-  const canvas = document.getElementById("sample-map");
-  const columns = Math.min(maps, 5), gap = maps > 1 ? 1 : 0;
-  const rows = Math.ceil(maps / columns);
+  const [, height, width] = data.size;
+  const canvases = [...document.querySelectorAll("#sample-maps canvas")];
   let values = null;
 
   const told = (value) => {
@@ -18,32 +16,46 @@
     return text.replace("-", "−");
   };
 
-  const place = (event) => {
-    const box = canvas.getBoundingClientRect();
-    const x = Math.floor(((event.clientX - box.left) / box.width) * canvas.width);
-    const y = Math.floor(((event.clientY - box.top) / box.height) * canvas.height);
-    const map = Math.floor(y / (height + gap)) * columns + Math.floor(x / (width + gap));
-    const i = y % (height + gap), j = x % (width + gap);
-    return i < height && j < width && map >= 0 && map < maps && i >= 0 && j >= 0 ? [map, i, j] : null;
+  const paint = (canvas, numbers, colourOf) => {
+    canvas.width = width;
+    canvas.height = height;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(width, height);
+    numbers.forEach((value, k) => image.data.set([...(Number.isFinite(value) ? colourOf(value) : [153, 153, 153]), 255], 4 * k));
+    context.putImageData(image, 0, 0);
+  };
+  const signed = (value) => {
+    const at = 3 * Math.max(0, Math.min(255, Math.round(((value / data.top + 1) / 2) * 255)));
+    return colours.subarray(at, at + 3);
+  };
+  const ink = (value) => Array(3).fill(Math.round(255 * (1 - value)));
+
+  const entry = (canvas, event) => {
+    const box = canvas.getBoundingClientRect(), map = Number(canvas.dataset.map);
+    const j = Math.min(width - 1, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * width)));
+    const i = Math.min(height - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * height)));
+    const coarse = data.blocks[0] * data.blocks[1] > 1;
+    const output = data.images ? data.outputs[map] : coarse ? `output block ${i}` : data.outputs[i];
+    const block = coarse || !data.features.length;
+    const feature = data.images ? `pixel (${i}, ${j})` : block ? `feature block ${j}` : data.features[j];
+    const value = told(values[(map * height + i) * width + j]);
+    return `∂${output}/∂${feature} = ${value}${coarse ? " (the largest of its block)" : ""}`;
   };
 
   const show = (number) => {
     const sample = data.samples[number];
     values = new Float32Array(bytes(data.values[number]).buffer);
-    canvas.width = columns * (width + gap) - gap;
-    canvas.height = rows * (height + gap) - gap;
-    canvas.classList.toggle("images", data.images);
-    const context = canvas.getContext("2d");
-    const image = context.createImageData(canvas.width, canvas.height);
-    for (let map = 0; map < maps; map++) for (let i = 0; i < height; i++) for (let j = 0; j < width; j++) {
-      const value = values[(map * height + i) * width + j];
-      const at = 4 * ((Math.floor(map / columns) * (height + gap) + i) * canvas.width + (map % columns) * (width + gap) + j);
-      const colour = Math.max(0, Math.min(255, Math.round(((value / data.top + 1) / 2) * 255)));
-      for (let c = 0; c < 3; c++) image.data[at + c] = Number.isFinite(value) ? colours[3 * colour + c] : 153;
-      image.data[at + 3] = 255;
+    for (const canvas of canvases) {
+      if ("input" in canvas.dataset) {
+        paint(canvas, new Float32Array(bytes(data.inputs[number]).buffer), ink);
+        canvas.setAttribute("aria-label", `The input, sample ${sample.sample}`);
+        continue;
+      }
+      const map = Number(canvas.dataset.map);
+      paint(canvas, values.subarray(map * height * width, (map + 1) * height * width), signed);
+      const of = data.images ? ` of ${data.outputs[map]}` : "";
+      canvas.setAttribute("aria-label", `J${of} at sample ${sample.sample}`);
     }
-    context.putImageData(image, 0, 0);
-    canvas.setAttribute("aria-label", `J at sample ${sample.sample}: Frobenius norm ${told(sample.norm)}`);
     document.getElementById("sample-norm").textContent = told(sample.norm);
     document.getElementById("sample-spectral").textContent = told(sample.spectral);
     document.getElementById("sample-largest").replaceChildren(...sample.largest.map((entry) => {
@@ -61,15 +73,10 @@
   select.addEventListener("change", () => show(Number(select.value)));
   document.getElementById("sample-back").addEventListener("click", () => step(-1));
   document.getElementById("sample-next").addEventListener("click", () => step(1));
-  canvas.addEventListener("pointermove", (event) => {
-    const at = place(event);
-    if (!at) return;
-    const [map, i, j] = at;
-    const value = told(values[(map * height + i) * width + j]);
-    const coarse = data.blocks[0] * data.blocks[1] > 1 ? " (the largest of its block)" : "";
-    const output = data.images ? data.outputs[map] : coarse ? `output block ${i}` : data.outputs[i];
-    const feature = data.images ? `pixel (${i}, ${j})` : coarse || !data.features.length ? `feature block ${j}` : data.features[j];
-    document.getElementById("sample-entry").textContent = `∂${output}/∂${feature} = ${value}${coarse}`;
-  });
+  for (const canvas of canvases.filter((one) => "map" in one.dataset)) {
+    canvas.addEventListener("pointermove", (event) => {
+      document.getElementById("sample-entry").textContent = entry(canvas, event);
+    });
+  }
   show(0);
 })();

@@ -11,7 +11,7 @@ from netjac.analysis.flow.gradient_flow import gradient_flow
 from netjac.report.page.section import AbsentError, Found, Section
 from netjac.report.page.subject import LARGE_NETWORK, Subject
 
-SAMPLES, CENSUS = 8, 512
+SAMPLES, CENSUS = 4, 512
 LARGE_LAYERS = 4
 MOST_OUTPUTS = 256
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from netjac.linear_algebra import working
 from netjac.report.page.pictures import coarse, packed, png, table_of_colours
 from netjac.report.page.section import Found, Section
 from netjac.report.page.subject import Rows, Subject
@@ -46,7 +47,22 @@ def find(subject: Subject) -> Found:
         "top": _top(shown) or 1.0, "outputs": labels, "images": images, "blocks": list(blocks),
         "samples": samples[: len(shown)], "features": list(features) if len(features) <= MOST_WRITTEN else [],
     }  # fmt: skip
-    return Found(numbers, {"images": images, "maps": maps, "embedded": samples[: len(shown)]}, data)
+    if images:
+        data["inputs"] = _inputs(subject, len(shown))
+    given = {"images": images, "maps": maps, "embedded": samples[: len(shown)], "drawn": labels if images else [""],
+             "has_input": images, "top": data["top"]}  # fmt: skip
+    return Found(numbers, given, data)
+
+
+def _inputs(subject: Subject, many: int) -> list[str]:
+    """The images themselves, each from 0, its smallest number, to 1."""
+    x = subject.at(subject.chosen[:many])
+    found = next(iter(x.values())) if isinstance(x, dict) else np.asarray(x)
+    pictures = as_images(working(found).reshape((many, -1)), subject.J.in_shape)
+    assert pictures is not None
+    pictures = coarse(pictures, 64, 64)[0].astype(np.float64)
+    low, high = pictures.min((1, 2), keepdims=True), pictures.max((1, 2), keepdims=True)
+    return [packed(one) for one in (pictures - low) / np.where(high > low, high - low, 1)]
 
 
 def _sample(subject: Subject, rows: Rows, place: int, named: list[str], features: tuple[str, ...]) -> dict[str, Any]:

@@ -57,4 +57,4 @@ def _bytes(subject: Subject) -> int:
     return sum(int(np.prod(np.shape(a), dtype=np.int64)) * 8 for a in arrays)
 
 
-SECTION = Section("provenance", "Where this came from", "What the page was made of, and how to make it again.", find)
+SECTION = Section("provenance", "Provenance", "What the page was made of, and how to make it again.", find)

@@ -55,7 +55,7 @@ def _attacked(subject: Subject) -> dict[str, Any]:
     }
     ahead = distance[distance > 0]
     if len(ahead):
-        epsilons = np.geomspace(float(ahead.min()) / 2, float(ahead.max()) * 1.05, SIZES)
+        epsilons = np.geomspace(float(np.quantile(ahead, 0.1)) / 2, float(ahead.max()) * 1.05, SIZES)
         found["curves"].append({"attack": "DeepFool", "epsilons": epsilons.tolist(),
                                 "success": nearest.success_within(list(epsilons)).tolist()})  # fmt: skip
         if not subject.large:
