@@ -1,0 +1,71 @@
+"""What the page is given: a chain of layers with its numbers, verified, or a linearisation at the samples."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from netjac.errors import TooLargeError, UnsupportedOperationError
+from netjac.report.explorer.chain import Layer, chain_of
+
+MOST_BYTES = 1_500_000
+ROUNDING = 1e-9
+
+
+def packed(array: np.ndarray) -> dict[str, Any]:
+    """An array as base64 of little-endian numbers; float32 where that loses nothing but rounding of the last bits."""
+    array = np.asarray(array, np.float64)
+    narrow = array.astype("<f4")
+    scale = np.abs(array).max(initial=0.0)
+    same = np.allclose(narrow.astype(np.float64), array, rtol=0, atol=1e-13 * scale)
+    data = narrow if same else array.astype("<f8")
+    return {"shape": list(array.shape), "type": data.dtype.str[1:], "data": base64.b64encode(data.tobytes()).decode()}
+
+
+def unpacked(given: dict[str, Any]) -> np.ndarray:
+    """The inverse of `packed`, float64."""
+    data = np.frombuffer(base64.b64decode(given["data"]), "<" + given["type"])
+    return data.astype(np.float64).reshape(given["shape"])
+
+
+def chain_data(point: Any) -> list[dict[str, Any]]:
+    """The layers of a dense chain, packed. Raises `UnsupportedOperationError`, `TooLargeError`."""
+    layers = chain_of(point)
+    size = sum(8 * layer.weights.size for layer in layers) * 4 // 3
+    if size > MOST_BYTES:
+        raise TooLargeError(f"its weights take {size:,} bytes and the page may take {MOST_BYTES:,}")
+    return [_told(layer) for layer in layers]
+
+
+def _told(layer: Layer) -> dict[str, Any]:
+    return {
+        "weights": packed(layer.weights),
+        "bias": packed(layer.bias),
+        "activation": layer.activation.name,
+        "parameter": layer.activation.parameter,
+    }
+
+
+def evaluated(layers: Sequence[dict[str, Any]], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(y, J) at one input, from what was exported and NumPy alone."""
+    from netjac.report.explorer.activations import Activation
+
+    h, jacobian = np.asarray(x, np.float64).reshape(-1), np.eye(np.size(x))
+    for layer in layers:
+        weights, activation = unpacked(layer["weights"]), Activation(layer["activation"], layer["parameter"])
+        z = weights @ h + unpacked(layer["bias"])
+        h, jacobian = activation.value(z), activation.jacobian(z) @ weights @ jacobian
+    return h, jacobian
+
+
+def verify(layers: Sequence[dict[str, Any]], x: np.ndarray, y: np.ndarray, jacobian: np.ndarray) -> None:
+    """Raise `UnsupportedOperationError` unless what was exported gives the network's own values and J, in float64."""
+    for sample, own, exact in zip(x, y, jacobian, strict=True):
+        value, matrix = evaluated(layers, sample)
+        for ours, theirs, what in ((value, own.reshape(-1), "outputs"), (matrix, exact, "Jacobian")):
+            error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-300)
+            if not error <= ROUNDING:
+                raise UnsupportedOperationError(f"the exported chain's {what} differ from the network's by {error:.1e}")
