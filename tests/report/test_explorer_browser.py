@@ -73,3 +73,43 @@ def test_what_the_page_computes_is_what_python_computes(make: Any, browser: Any,
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
     assert not visit.requests
     assert not visit.complaints
+
+
+def test_each_step_of_backpropagation_has_the_delta_of_the_textbook(browser: Any, tmp_path: Any) -> None:
+    model, x = _keras(None), np.array([0.3, -0.7, 1.1, 0.2])
+    W1, b1, W2, b2, W3, b3 = (np.asarray(w, np.float64) for w in model.get_weights())
+    h1 = np.tanh(x @ W1 + b1)
+    z2 = h1 @ W2 + b2
+    e = np.exp(np.maximum(z2, 0) @ W3 + b3)
+    p = e / e.sum()
+    logits = p[0] * (np.eye(3)[0] - p)
+    second = (z2 > 0) * (W3 @ logits)
+    first = (1 - h1**2) * (W2 @ second)
+    (tmp_path / "page.html").write_text(explorer(model, x[None]).standalone("δ"), encoding="utf-8")
+    visit = browser.visit(tmp_path / "page.html")
+    for delta in (logits, logits, second, first, W1 @ first):
+        np.testing.assert_allclose(_numbers(visit.page, ".nx-delta"), delta, rtol=1e-5, atol=1e-8)
+        if visit.page.is_enabled(".nx-next"):
+            visit.page.click(".nx-next")
+
+
+def test_a_network_that_is_no_chain_is_shown_linearised_and_says_so(browser: Any, tmp_path: Any) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(6, 2))
+    X = np.random.default_rng(0).normal(size=(3, 1, 5))
+    made = explorer(model, X)
+    (tmp_path / "page.html").write_text(made.standalone("No chain"), encoding="utf-8")
+    visit = browser.visit(tmp_path / "page.html")
+    assert made.kind == "linear"
+    assert "Linearised" in visit.page.inner_text(".nx-linear")
+    visit.page.fill("#nx-exact", "2.5")
+    visit.page.press("#nx-exact", "Enter")
+    y, J = nj.value_and_jacobian(model, X[:1])
+    expected = np.asarray(y)[0] + np.asarray(J)[0, :, 0, 0] * (2.5 - X[0, 0, 0])
+    np.testing.assert_allclose(_numbers(visit.page, ".nx-outputs td.nx-n"), expected, rtol=1e-5)
+
+
+def test_a_network_too_large_for_the_page_is_refused_with_the_reason() -> None:
+    made = explorer(torch.nn.Linear(2000, 100), np.zeros((2, 2000)))
+    assert made.kind == "none"
+    assert "1,500,000 bytes" in made.html

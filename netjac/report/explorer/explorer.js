@@ -101,12 +101,13 @@
   function drawPaths() {
     const found = N.paths(now.run.steps, state.j, state.i, MOST_PATHS), whole = now.J[state.i][state.j];
     const sum = found.reduce((s, p) => s + p.product, 0);
-    const rows = found.map(p => make("tr", {}, make("td", {}, p.units.map((u, l) => label(l, u)).join(" → ")), number(p.product)));
+    const share = v => whole === 0 ? "" : `${(100 * v / whole).toFixed(1)} %`.replace("-", "−");
+    const rows = found.map(p => make("tr", {}, make("td", {}, p.units.map((u, l) => label(l, u)).join(" → ")), number(p.product), make("td", {class: "nx-share"}, share(p.product))));
     paths.replaceChildren(picture(found), make("div", {class: "nx-scroll"}, make("table", {},
       make("caption", {}, `The largest paths from ${data.features[state.j]} to ${data.outputs[state.i]}`),
-      make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "path"), make("th", {scope: "col"}, "product"))), make("tbody", {}, ...rows),
-      make("tfoot", {}, make("tr", {}, make("th", {scope: "row"}, `these ${found.length}`), number(sum, "td", {class: "nx-sum"})),
-        make("tr", {}, make("th", {scope: "row"}, "all other paths"), number(whole - sum, "td", {class: "nx-rest"})),
+      make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "path"), make("th", {scope: "col"}, "product"), make("th", {scope: "col"}, "share of J"))), make("tbody", {}, ...rows),
+      make("tfoot", {}, make("tr", {}, make("th", {scope: "row"}, `these ${found.length}`), number(sum, "td", {class: "nx-sum"}), make("td", {class: "nx-share"}, share(sum))),
+        make("tr", {}, make("th", {scope: "row"}, "all other paths"), number(whole - sum, "td", {class: "nx-rest"}), make("td", {class: "nx-share"}, share(whole - sum))),
         make("tr", {}, make("th", {scope: "row"}, `all paths = J[${state.i}, ${state.j}]`), number(whole, "td", {class: "nx-whole"}))))));
   }
   function picture(found) {
@@ -141,7 +142,8 @@
       : l === last ? `δ${l} = φ′(z${l}) e` : `δ${l} = φ′(z${l}) ${now.run.steps[l].weights ? `W${l + 1}ᵀ ` : ""}δ${l + 1}`;
     const names = l === 0 ? data.features : units.map((_, u) => `unit ${u}`);
     const columns = s.slopes ? ["z", "φ′(z)", "from above", "δ"] : ["δ"];
-    body.replaceChildren(make("p", {class: "nx-formula", "aria-live": "polite"}, `Step ${state.step + 1} of ${all.length}: ${formula}` + (l ? `  (${s.name})` : "")),
+    said.textContent = `Step ${state.step + 1} of ${all.length}: ${formula}` + (l ? ` (${s.name})` : "");
+    body.replaceChildren(
       make("div", {class: "nx-scroll"}, make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...columns.map(c => make("th", {scope: "col"}, c)))),
         make("tbody", {}, ...units.map((d, u) => make("tr", {}, make("th", {scope: "row"}, names[u]),
           ...(s.slopes ? [number(s.z[u]), number(s.slopes[u]), number(s.above[u])] : []), number(d, "td", {class: "nx-delta"})))))),
@@ -151,8 +153,8 @@
   const turn = by => { state.step = Math.max(0, Math.min(now.run.steps.length, state.step + by)); drawSteps(); };
   const back = make("button", {type: "button", class: "nx-back", onclick: () => turn(-1)}, "← Back");
   const next = make("button", {type: "button", class: "nx-next", onclick: () => turn(1)}, "Next →");
-  const body = make("div");
-  steps.append(make("div", {class: "nx-turn"}, back, next), body);
+  const body = make("div"), said = make("p", {class: "nx-formula", "aria-live": "polite"});
+  steps.append(make("div", {class: "nx-turn"}, back, next), said, body);
   steps.tabIndex = 0;
   steps.setAttribute("role", "group");
   steps.setAttribute("aria-label", "Backpropagation, step by step: arrow keys left and right");
