@@ -83,7 +83,7 @@ def test_the_file_is_the_page_and_json_has_the_same_numbers(made, tmp_path):
 def test_names_are_escaped_in_the_page_and_in_its_data(made):
     assert BAD not in made.html
     assert "&lt;script&gt;window.broken" in made.html
-    assert len(re.findall("</script>", made.html)) == len(re.findall("<script", made.html)) == 2
+    assert len(re.findall("</script>", made.html)) == len(re.findall("<script", made.html)) == 4
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', made.html, re.DOTALL)[1]
     assert json.loads(data)["jacobian"]["outputs"][0] == BAD
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,8 +17,6 @@ X = np.random.default_rng(1).standard_normal((20, 8, 8))
 
 
 def net(x):
-    import jax.numpy as jnp
-
     hidden = nj.mark(jnp.tanh(x.reshape((len(x), 64)) @ V.astype(x.dtype) / 8), BAD)
     return hidden @ W.astype(x.dtype)
 
@@ -100,3 +99,20 @@ def test_every_picture_is_told_in_words(browser, made):
     found = page.evaluate(f"[...document.querySelectorAll('img, svg, canvas')].map({told})")
     assert len(found) >= 10
     assert all(found)
+
+
+def test_the_explorer_computes_under_the_policy_of_the_page(browser, tmp_path):
+    network = nj.network(lambda x: jnp.tanh(x @ V[:5]) @ W, batched=True)
+    x = np.random.default_rng(3).standard_normal((6, 5))
+    made = nj.report(network, x, None, tmp_path / "r.html", sections=["explorer"], output_names=[BAD, "b", "c"])
+    assert made.numbers["explorer"]["kind"] == "chain"
+    visit = browser.visit(made.path)
+    assert visit.requests == []
+    assert visit.complaints == []
+    page = visit.page
+    before = page.inner_text("#netjac-explorer")
+    slider = page.locator("#netjac-explorer input[type=range]").first
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#netjac-explorer") != before
+    assert page.evaluate("typeof window.broken") == "undefined"

@@ -30,8 +30,8 @@ class Explorer:
     data: dict[str, Any]
 
     @property
-    def html(self) -> str:
-        """A fragment: markup, data, style and script, of which a page can hold one. It asks for nothing on the network."""
+    def markup(self) -> str:
+        """The fragment without its script, for a page that lists the scripts it lets run."""
         if self.kind == "none":
             return f'<p class="nx-none">There is no explorer for this network: {html.escape(self.reason)}.</p>'
         told = json.dumps(self.data, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
@@ -40,8 +40,17 @@ class Explorer:
             f"<style>{_own('explorer.css')}</style>\n"
             '<div class="nx" id="netjac-explorer"></div>\n'
             f'<script type="application/json" id="netjac-explorer-data">{told}</script>\n'
-            f"<script>{_own('network.js')}\n{_own('explorer.js')}</script>\n"
         )
+
+    @property
+    def script(self) -> str:
+        """What stands in the fragment's script; empty where there is no explorer."""
+        return "" if self.kind == "none" else f"{_own('network.js')}\n{_own('explorer.js')}"
+
+    @property
+    def html(self) -> str:
+        """A fragment: markup, data, style and script, of which a page can hold one. It asks for nothing on the network."""
+        return f"{self.markup}<script>{self.script}</script>\n" if self.script else self.markup
 
     def standalone(self, title: str) -> str:
         """A page of its own."""

@@ -1,10 +1,21 @@
 """The sections of the report, in their order on the page."""
 
-from netjac.report.page.sections import check, flow, jacobian, overview, plan, provenance, robustness, sensitivity
+from netjac.report.page.sections import (
+    check,
+    explorer,
+    flow,
+    jacobian,
+    overview,
+    plan,
+    provenance,
+    robustness,
+    sensitivity,
+)
 
 SECTIONS = (
     overview.SECTION,
     jacobian.SECTION,
+    explorer.SECTION,
     plan.SECTION,
     sensitivity.SECTION,
     flow.SECTION,
