@@ -36,6 +36,7 @@ from netjac.operator import Jacobian
 from netjac.parameters.matrix import ParameterJacobian, ntk, parameter_matrix
 from netjac.plan.plan import Plan
 from netjac.points import mark
+from netjac.report.drawing.draw import Drawing, draw
 from netjac.report.page.report import Report, report
 from netjac.scale.distribute import distribute
 from netjac.scale.stream import stream
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Check",
+    "Drawing",
     "Fit",
     "Flow",
     "FlowMonitor",
@@ -78,6 +80,7 @@ __all__ = [
     "calibrate",
     "check",
     "distribute",
+    "draw",
     "explain",
     "fit",
     "flow_callback",

@@ -92,6 +92,10 @@ class KerasNetwork(Network):
         """`prepare` for a computation in the floating `dtype`."""
 
     @property
+    def declared_inputs(self) -> tuple[Spec, ...]:
+        return self.inputs or tuple(self.input_specs)
+
+    @property
     def input_specs(self) -> list[Spec]:
         """The flat inputs, as far as they are known."""
         return [] if self._structure is None else leaves(self._structure)

@@ -97,6 +97,11 @@ class Network(abc.ABC):
         return self._seen.inputs if self._seen else ()
 
     @property
+    def declared_inputs(self) -> tuple[Spec, ...]:
+        """The inputs as last traced or, before that, as the model itself declares them; empty where it does not."""
+        return self.inputs
+
+    @property
     def outputs(self) -> tuple[Spec, ...]:
         """The outputs as last traced; empty before the network has met an input."""
         return self._seen.outputs if self._seen else ()

@@ -1,0 +1,1 @@
+"""The network as a picture: see `netjac.report.drawing.draw`."""
