@@ -19,6 +19,7 @@ from netjac.errors import NetjacError
 COMMANDS = (
     "jacobian",
     "explain",
+    "draw",
     "check",
     "bench",
     "ntk",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from netjac.factors.pattern import Pattern
 from netjac.plan.account import Account
 from netjac.plan.eliminate import Edges
 from netjac.plan.steps import Step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FREE = frozenset({"relabel", "seed"})
 
@@ -104,6 +108,12 @@ class Plan:
             "alternatives": {other.name: other.operations for other in self.alternatives},
             "steps": self.rows(),
         }
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """A matplotlib figure: operations beside those of plain forward and reverse mode, and bytes; saved at `path`."""
+        from netjac.report.plan_plots import plot_plan
+
+        return plot_plan(self, path)
 
     def __str__(self) -> str:
         from netjac.plan.table import table

@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 # Blue to red through white: told apart by the colour-blind too.
 COLOURS = "RdBu_r"
-KINDS = ("matrix", "images")
+KINDS = ("matrix", "images", "spy")
+DOTS = "#2166ac"
 MOST_MAPS = 20
+MOST_VECTORS = 20_000
 LEAST_IMAGE = 4
 
 
 def plot_jacobian(J: Jacobian, sample: int = 0, kind: str | None = None, path: str | Path | None = None) -> Figure:
     """One sample's Jacobian: a heat map of its m × n matrix, or, by an image, one map of the image for each output.
 
-    `kind`: "matrix", "images", or None (images where the input is one and there are few outputs). Images are inputs of
+    `kind`: "matrix", "images", "spy" (where entries can be other than zero: those of `to_scipy`, and no dense array where J is
+    sparse), or None (images where the input is one and there are few outputs). Images are inputs of
     shape (h, w), (h, w, 1 or 3) or (1 or 3, h, w); colours are added up. With `path` the figure is saved there too, in
     the format of its ending.
 
@@ -37,21 +40,24 @@ def plot_jacobian(J: Jacobian, sample: int = 0, kind: str | None = None, path: s
     """
     if kind not in (None, *KINDS):
         raise UnknownNameError.of("kind of plot", str(kind), KINDS)
-    matrix = matrix_of(J, sample)
-    maps = None if kind == "matrix" else as_images(matrix, J.in_shape)
-    if kind == "images" and maps is None:
-        raise ShapeError(f"an input of shape {J.in_shape} is no image; leave kind out, or give 'matrix'")
     names = names_of(J)
     of, wrt = ("out", "in") if names is None else names[:2]
     title = f"∂{of}/∂{wrt}" + ("" if names is None else f" of {names[2]}")
     title += "" if J.batch is None else f", sample {sample}"
-    if maps is None or (kind is None and len(maps) > MOST_MAPS):
-        figure = heat_map(matrix, title, of, wrt)
-    else:
-        figure = image_maps(maps, title, [f"{of} {i}" for i in range(len(maps))])
+    figure = spy(J, sample, title, of, wrt) if kind == "spy" else _entries(J, sample, kind, title, of, wrt)
     if path is not None:
         save(figure, path)
     return figure
+
+
+def _entries(J: Jacobian, sample: int, kind: str | None, title: str, of: str, wrt: str) -> Figure:
+    matrix = matrix_of(J, sample)
+    maps = None if kind == "matrix" else as_images(matrix, J.in_shape)
+    if kind == "images" and maps is None:
+        raise ShapeError(f"an input of shape {J.in_shape} is no image; leave kind out, or give 'matrix'")
+    if maps is None or (kind is None and len(maps) > MOST_MAPS):
+        return heat_map(matrix, title, of, wrt)
+    return image_maps(maps, title, [f"{of} {i}" for i in range(len(maps))])
 
 
 def save(figure: Figure, path: str | Path) -> None:
@@ -64,13 +70,33 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def matrix_of(J: Jacobian, sample: int) -> np.ndarray:
+    _refuse_nothing(J, sample)
+    matrices = working(J._matrix())
+    return matrices if J.batch is None else matrices[sample]
+
+
+def spy(J: Jacobian, sample: int, title: str, of: str, wrt: str) -> Figure:
+    """Where one sample's entries can be other than zero, as dots."""
+    _refuse_nothing(J, sample)
+    pattern = (J if J.batch is None else J[sample]).to_scipy().tocoo()
+    m, n = pattern.shape
+    figure = new_figure(6.4, min(9.0, max(3.0, 1.4 + 5 * m / max(n, 1))))
+    axes = figure.subplots()
+    axes.plot(pattern.col, pattern.row, linestyle="", marker="s", markersize=max(0.3, min(6.0, 260 / max(m, n))), color=DOTS)
+    axes.set(xlim=(-0.5, n - 0.5), ylim=(m - 0.5, -0.5), xlabel=f"entry of {wrt}", ylabel=f"entry of {of}")
+    axes.set_title(f"{title}: {pattern.nnz:,} of {m * n:,} entries ({pattern.nnz / (m * n):.2%})", fontsize=11)
+    if pattern.nnz > MOST_VECTORS:
+        axes.lines[0].set_rasterized(True)
+    return figure
+
+
+def _refuse_nothing(J: Jacobian, sample: int) -> None:
+    """Raises `ShapeError` where there is no such sample, or no entry."""
     count = 1 if J.batch is None else J.batch
     if not -count <= sample < count:
         raise ShapeError(f"there is no sample {sample}: this Jacobian has {count}, numbered 0 to {count - 1}")
     if not np.prod(J.shape):
         raise ShapeError(f"a Jacobian of shape {J.shape} has no entries to show")
-    matrices = working(J._matrix())
-    return matrices if J.batch is None else matrices[sample]
 
 
 def as_images(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

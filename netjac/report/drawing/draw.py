@@ -56,8 +56,8 @@ def draw(model: Any, x: Any = None, path: str | Path | None = None, *, sample: i
     ‖∂out/∂g_k‖₂ · |∂g_k/∂h_j| at the sample, over all outputs and relative to the largest such product in the network: how much
     of ∂out/∂h_j goes through this line. Its colour is the sign of ∂g_k/∂h_j. Without `x` all lines are alike.
 
-    All others are drawn as blocks: for each layer its name, kind, shape and the structure of ∂layer/∂(layer before) as the engine
-    knows it, and below them the chain of these matrices whose product is J.
+    All others are drawn as blocks: for each layer its name, kind, shape and the structure of ∂layer/∂(layer before) as the
+    engine knows it, and below them the chain of these matrices whose product is J.
 
     Raises `ShapeError` where no input is given and shapes are not known, or there is no such sample, and what
     `netjac.jacobian` does.

@@ -2,18 +2,21 @@
 
 Layers that follow one another without branching are one stack of cards. Stacks are ranked by the longest way to them; the
 way with the most layers is the main one and stays in lane 0. What is beside it takes the nearest lane that is free over its
-ranks, short things first, so that nested skips nest. Long networks go on in a new column, where only what comes from one layer is cut.
+ranks, short things first, so that nested skips nest. Long networks go on in a new column, where only what comes from one
+layer is cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import networkx as nx
 
 from netjac.graph.outline import Node
 
+T = TypeVar("T")
 MOST_CARDS = 10
 
 
@@ -106,10 +109,10 @@ def _is_skip(graph: nx.DiGraph, ranks: Mapping[int, int], main: set[int], a: int
     return a in main or ranks[b] != min(ranks[s] for s in graph.successors(a))
 
 
-def _lanes(spans: Mapping, first: int) -> dict:  # type: ignore[type-arg]
+def _lanes(spans: Mapping[T, tuple[int, int]], first: int) -> dict[T, int]:
     """A lane for each span, such that none in one lane overlap; short spans take the inner lanes."""
     taken: dict[int, list[tuple[int, int]]] = {}
-    found = {}
+    found: dict[T, int] = {}
     for what, (start, stop) in sorted(spans.items(), key=lambda item: (item[1][1] - item[1][0], item[1])):
         lane = first
         while any(start <= b and a <= stop for a, b in taken.get(lane, ())):

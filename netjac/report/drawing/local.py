@@ -23,6 +23,9 @@ from netjac.rules.local import Opaque
 from netjac.tracing import Point
 
 PICKING = frozenset({"reduce_window_max", "reduce_window_min", "reduce_max", "reduce_min", "gather", "sort", "cummax"})
+MOVING = frozenset(
+    {"name", "reshape", "transpose", "squeeze", "slice", "pad", "copy", "broadcast_in_dim", "concatenate"}
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Locals:
             return "zero"
         others = tuple(n for n in self._ends(node) if n != tail and self.program.differentiable(n))
         found = self._terms(head, (tail, *others), node.equations)
-        if found is None or any(self._hidden(index, node, tail) for index in node.equations):
+        if found is None or self._is_hidden(node, tail):
             return "opaque"
         terms, writer = found
         kind = kind_of([t.pattern for t in terms], all(_is_free(writer, t.register) for t in terms))
@@ -106,33 +109,34 @@ class Locals:
                 edges.eliminate(vertex, "in")
             return [term for _, j, term in edges.answers() if j == 0], writer
 
-    def _moving(self, node: Node, tail: int) -> list[int]:
-        """The equations of the node through which the tail's derivative may go."""
-        moved, found = {tail}, []
+    def _moving(self, node: Node, tail: int) -> dict[int, list[int]]:
+        """The equations of the node through which the tail's derivative may go, and by which operands."""
+        moved: set[int] = {tail}
+        found: dict[int, list[int]] = {}
         for index in node.equations:
             eqn = self.program.equations[index]
-            if moved.intersection(eqn.operands) and eqn.name != "stop_gradient":
-                live = {r for r in eqn.results if self.program.differentiable(r)}
-                moved.update(live)
-                if live:
-                    found.append(index)
+            places = [place for place, n in enumerate(eqn.operands) if n in moved]
+            live = {r for r in eqn.results if self.program.differentiable(r)}
+            if places and live and eqn.name != "stop_gradient":
+                moved |= live
+                found[index] = places
         return found
 
-    def _hidden(self, index: int, node: Node, tail: int) -> bool:
-        """An equation of which nothing is known: no rule, no ties."""
-        if index not in self._moving(node, tail):
-            return False
-        eqn = self.program.equations[index]
-        moving = [p for p, n in enumerate(eqn.operands) if n not in self.point.traced.parameters.values()]
-        locals_ = [self.linearised.local(index, p, 0) for p in moving if self.program.differentiable(eqn.operands[p])]
-        return any(isinstance(one, Opaque) and one.written is None and not one.ties for one in locals_) and (
-            self.program.size(eqn.operands[0]) > 1 and eqn.name not in PICKING
-        )
+    def _is_hidden(self, node: Node, tail: int) -> bool:
+        """Whether an equation on the way is one of which nothing is known: no rule, no ties."""
+        for index, places in self._moving(node, tail).items():
+            eqn = self.program.equations[index]
+            if eqn.name in PICKING:
+                continue
+            for place in places:
+                one = self.linearised.local(index, place, 0)
+                if isinstance(one, Opaque) and one.written is None and not one.ties and self.program.size(tail) > 1:
+                    return True
+        return False
 
     def _picks(self, node: Node, tail: int) -> bool:
-        names = {self.program.equations[index].name for index in self._moving(node, tail)} - {
-            "name", "reshape", "transpose", "squeeze", "slice", "pad", "copy", "broadcast_in_dim", "concatenate",
-        }  # fmt: skip
+        """Whether all that the node does is to pick entries and to move them."""
+        names = {self.program.equations[index].name for index in self._moving(node, tail)} - MOVING
         return bool(names) and names <= PICKING
 
     def _is_corrected(self, node: Node, head: int, tail: int, others: tuple[int, ...]) -> bool:

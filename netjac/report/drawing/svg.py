@@ -13,7 +13,8 @@ STYLE = """
 --soft:#bcd4ee;--plus:#b2182b;--minus:#2166ac;font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 @media (prefers-color-scheme:dark){.nj-drawing{--ink:#e8eaf0;--faint:#a3acbd;--line:#7d8798;--paper:#14171d;--card:#1e232c;
 --edge:#3b4351;--fill:#7ab3ec;--soft:#2c4a6b;--plus:#f4806a;--minus:#74b3f0}}
-.nj-drawing text{fill:var(--ink);font-size:12px}.nj-drawing .n{font-weight:600}.nj-drawing .s{fill:var(--faint);font-size:10.5px}
+.nj-drawing text{fill:var(--ink);font-size:12px}.nj-drawing .n{font-weight:600}
+.nj-drawing .s{fill:var(--faint);font-size:10.5px}
 .nj-drawing .t{font-weight:600;font-size:14px}.nj-drawing .big{font-size:17px}.nj-drawing .p{fill:var(--paper)}
 .nj-drawing .c{fill:var(--card);stroke:var(--edge)}.nj-drawing .o{stroke:var(--ink);stroke-width:1.6}
 .nj-drawing .w{fill:none;stroke:var(--line);stroke-width:1.4}.nj-drawing .h{fill:var(--line)}
