@@ -82,7 +82,9 @@ def spy(J: Jacobian, sample: int, title: str, of: str, wrt: str) -> Figure:
     m, n = pattern.shape
     figure = new_figure(6.4, min(9.0, max(3.0, 1.4 + 5 * m / max(n, 1))))
     axes = figure.subplots()
-    axes.plot(pattern.col, pattern.row, linestyle="", marker="s", markersize=max(0.3, min(6.0, 260 / max(m, n))), color=DOTS)
+    axes.plot(
+        pattern.col, pattern.row, linestyle="", marker="s", markersize=max(0.3, min(6.0, 260 / max(m, n))), color=DOTS
+    )
     axes.set(xlim=(-0.5, n - 0.5), ylim=(m - 0.5, -0.5), xlabel=f"entry of {wrt}", ylabel=f"entry of {of}")
     axes.set_title(f"{title}: {pattern.nnz:,} of {m * n:,} entries ({pattern.nnz / (m * n):.2%})", fontsize=11)
     if pattern.nnz > MOST_VECTORS:

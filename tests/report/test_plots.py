@@ -1,5 +1,6 @@
 import io
 
+import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
@@ -148,3 +149,32 @@ def test_small_maps_are_coloured_on_a_terminal():
     assert told.count("48;2;178;24;43") == 4
     assert told.count("48;2;33;102;172") == 4
     assert "▀" in maps_printed(18, force_terminal=True, color_system="truecolor")
+
+
+def test_a_spy_plot_is_of_the_sparse_pattern_and_writes_no_dense_array():
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 1, 1))
+
+    def blurred(x):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    J = nj.jacobian(nj.network(blurred, batched=True), np.ones((2, 6, 6, 1)))
+    axes = J.plot(kind="spy", sample=1).axes[0]
+    assert J._dense is None
+    pattern = J[1].to_scipy().tocoo()
+    assert {*zip(*axes.lines[0].get_data(), strict=True)} == {*zip(pattern.col, pattern.row, strict=True)}
+    assert axes.get_ylim() == (35.5, -0.5)
+    with pytest.raises(nj.ShapeError, match="no sample 2"):
+        J.plot(kind="spy", sample=2)
+
+
+def test_a_plans_bars_are_its_numbers(tmp_path):
+    plan = nj.explain(IMAGES, np.ones((2, 8, 8)))
+    figure = plan.plot(tmp_path / "plan.svg")
+    upper, lower = figure.axes
+    expected = [plan.operations, *(other.operations for other in plan.alternatives)]
+    assert [bar.get_width() for bar in upper.patches] == expected
+    names = [label.get_text() for label in upper.get_yticklabels()]
+    assert "plain reverse" in names
+    assert "plain forward" in names
+    assert sum(bar.get_width() for bar in lower.patches) == plan.moved
+    assert (tmp_path / "plan.svg").read_bytes()[:5] == b"<?xml"
