@@ -13,6 +13,7 @@ import numpy as np
 
 from netjac.errors import ShapeError
 from netjac.networks.network import Network, Parameters, PureFunction
+from netjac.precision import is_wide, precise
 
 
 class JaxNetwork(Network):
@@ -169,8 +170,14 @@ class JaxNetwork(Network):
         return tuple(grads), {name: np.asarray(grad) for name, grad in by_parameters.items()}
 
     def evaluate(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        arrays = tuple(jnp.asarray(value) for value in inputs)
-        return tuple(np.asarray(y) for y in self.prepare([])(self._parameters_with(arrays), arrays))
+        with precise(is_wide() or self._asks_for_float64(inputs)):
+            arrays = tuple(jnp.asarray(value) for value in inputs)
+            return tuple(np.asarray(y) for y in self.prepare([])(self._parameters_with(arrays), arrays))
+
+    def _asks_for_float64(self, inputs: Sequence[np.ndarray]) -> bool:
+        """Whether floating inputs, or without them the parameters, are float64: JAX would round them unasked."""
+        leaves = [value for value in inputs if _is_floating(value)] or [leaf for _, leaf in self._model_leaves()]
+        return any(_is_floating(leaf) and leaf.dtype == np.float64 for leaf in leaves)
 
     def _parameters_with(self, arrays: Sequence[jax.Array]) -> Parameters:
         """The parameters in the floating dtype of the inputs, so that their gradients are not rounded to another."""

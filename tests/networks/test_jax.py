@@ -113,3 +113,17 @@ def test_several_inputs_come_in_the_functions_order_whatever_their_names():
     assert {n: np.asarray(J)[0, 0] for n, J in by_given_names.items()} == {"first": 2.0, "second": 3.0, "third": 5.0}
     by_dict = nj.jacobian(nj.network(f), {"m": x[2], "z": x[0], "a": x[1]})
     assert {name: np.asarray(J)[0, 0] for name, J in by_dict.items()} == {"z": 2.0, "a": 3.0, "m": 5.0}
+
+
+def test_float64_stays_float64_when_a_network_is_called_and_x64_is_off():
+    W = np.array([[1 / 3, 2 / 7]])
+    x = np.array([[0.1], [1 / 3]])
+    for function in (lambda x: jnp.sin(x @ W), jax.tree_util.Partial(lambda W, x: jnp.sin(x @ W), W)):
+        net = nj.network(function, batched=True)
+        y = net(x)
+        assert y.dtype == np.float64
+        assert np.abs(y - np.sin(x @ W)).max() < 1e-15
+        assert net(x.astype("float32")).dtype == np.float32
+    of_integers = nj.network(jax.tree_util.Partial(lambda W, n: W[0, n], W), batched=True)
+    assert of_integers(np.array([1, 0])).tolist() == [2 / 7, 1 / 3]
+    assert not jax.config.jax_enable_x64
