@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import jax
@@ -56,7 +57,7 @@ class Problem:
         if isinstance(self.loss, CrossEntropy):
             _refuse_probabilities(first, self.loss)
         self.theta, self.rest = self._start(first)
-        self.size = self._fitting(first)
+        self.size = self._fitting()
 
     def _question(self, x: Any) -> Question:
         return Question(self.network, x, self._of, self._options)
@@ -69,22 +70,29 @@ class Problem:
             dtype = computation_dtype(point.arrays) or jnp.result_type(*own)
             return jnp.concatenate([jnp.asarray(part, dtype) for part in own]), named
 
-    def _fitting(self, first: Question) -> int:
-        """How many samples a run has."""
+    def _fitting(self) -> int:
+        """How many samples a run has: as many as fit, in runs of about equal size."""
+        count = self.samples.count
         if not self.may_part:
-            return self.samples.count
+            return count
         M, m = sum(self.sizes.each), self.sizes.rows
         sample = m * (3 * 8 * M + 16)
-        if many_outputs(self.sizes) and divided_alike(first.compiled()[1], (1, m)):
+        if count > 1 and many_outputs(self.sizes) and divided_alike(self._two.compiled()[1], (2, m)):
             widest = max(max(shape, default=1) for shape in self.sizes.shapes.values())
             sample = 3 * 8 * (M + m * widest + widest**2)
         room = min(SHARE * budget(self._options.memory), AT_ONCE)
-        return int(max(1, min(self.samples.count, room // sample)))
+        most = int(max(1, min(count, room // sample)))
+        return ceil(count / ceil(count / most))
 
     @cached_property
     def may_part(self) -> bool:
         """Whether samples may be taken a run at a time: none sees another."""
-        return self._question(self.samples.inputs(slice(0, min(2, self.samples.count)))).may_part
+        return self._two.may_part
+
+    @cached_property
+    def _two(self) -> Question:
+        """At two samples, where there are as many: of one, an axis of samples has no extent and is not seen."""
+        return self._question(self.samples.inputs(slice(0, min(2, self.samples.count))))
 
     @property
     def parameters(self) -> int:
