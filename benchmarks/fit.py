@@ -98,7 +98,9 @@ TASKS = {
         Task("sinc", sinc, (1, 20, 1), 1e-5, adam_batch=1000, spread=10),
         Task("Mackey–Glass", mackey_glass, (4, 10, 1), 2e-5),
         Task("diabetes", diabetes, (10, 10, 1), 0.25),
-        Task("digits autoencoder", digits, (64, 6, 64), 0.025, adam_batch=128),
+        Task(
+            "digits autoencoder", digits, (64, 6, 64), 0.0299, adam_batch=128
+        ),  # six principal components leave 0.02976
     )
 }
 
