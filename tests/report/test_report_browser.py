@@ -57,7 +57,7 @@ def test_nothing_is_wider_than_a_phone(browser, made):
 
 
 CONTRAST = """() => {
-  const bright = (c) => c.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+  const bright = (c) => c.match(/[\\d.]+/g).slice(0, 3).map((v) => v / (c.startsWith('color(') ? 1 : 255))
     .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
   const ground = (e) => { for (; e; e = e.parentElement) {
