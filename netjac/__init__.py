@@ -29,6 +29,8 @@ from netjac.errors import (
     UnknownNameError,
     UnsupportedOperationError,
 )
+from netjac.formula.build import formula
+from netjac.formula.formula import Formula
 from netjac.jacobian import explain, jacobian, value_and_jacobian
 from netjac.networks import Network
 from netjac.networks.keras_flow import flow_callback
@@ -54,6 +56,7 @@ __all__ = [
     "Flow",
     "FlowMonitor",
     "FlowThresholds",
+    "Formula",
     "Jacobian",
     "Lipschitz",
     "MissingExtraError",
@@ -84,6 +87,7 @@ __all__ = [
     "explain",
     "fit",
     "flow_callback",
+    "formula",
     "gradient_flow",
     "jacobian",
     "jacobian_function",

@@ -29,6 +29,7 @@ COMMANDS = (
     "select",
     "flow",
     "fit",
+    "formula",
     "bounds",
     "lipschitz",
     "report",

@@ -15,7 +15,7 @@ LINEAR = frozenset({"dot_general", "conv_general_dilated"})
 def preactivation(program: Program, layers: dict[str, int], layer: str, parameters: set[int]) -> int:
     """The value before the activation of a layer."""
     value = program.equations[program.producer[layers[layer]]].operands[0]
-    depends = _dependent(program, set(program.inputs) - parameters)
+    depends = dependent(program, set(program.inputs) - parameters)
     fixed = _of_parameters(program, parameters)
     marked = set(layers.values())
     while value in program.producer and value not in marked:
@@ -33,7 +33,7 @@ def _affine(eqn: Equation, fixed: set[int]) -> bool:
     return eqn.name in LINEAR or (eqn.name in ("add", "sub") and any(n in fixed for n in eqn.operands))
 
 
-def _dependent(program: Program, inputs: set[int]) -> set[int]:
+def dependent(program: Program, inputs: set[int]) -> set[int]:
     """The values that depend on any of the inputs."""
     found = set(inputs)
     for eqn in program.equations:

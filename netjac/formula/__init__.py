@@ -1,0 +1,1 @@
+"""The factored closed form of a network's Jacobian."""

@@ -1,0 +1,190 @@
+"""The formula: what it says for textbook networks, and that its factors multiply to the Jacobian for all others."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from latex2mathml.converter import convert
+
+import netjac as nj
+from netjac.cli import main
+from tests.test_random_networks import CHANNELS, STRUCTURES, TOKENS, Maker
+
+RNG = np.random.default_rng(0)
+
+
+def weights(*shape):
+    return RNG.standard_normal(shape)
+
+
+W1, W2, SQUARE = weights(4, 3), weights(3, 2), weights(4, 4)
+X = weights(2, 4)
+
+
+def mlp(x):
+    return jnp.tanh(jnp.tanh(x @ W1) @ W2)
+
+
+def residual(x):
+    return x + jnp.tanh(x @ SQUARE)
+
+
+def head(x):
+    return jax.nn.softmax(jnp.tanh(x @ W1) @ W2)
+
+
+def knot(x):
+    """a → b, a → c, b → c, b → d, c → d: not series-parallel."""
+    a = jnp.tanh(x @ SQUARE)
+    b = jnp.sin(a @ SQUARE)
+    c = jnp.cos((a + b) @ SQUARE)
+    return jnp.exp(0.1 * (b * c @ SQUARE)) + c
+
+
+def batched(f):
+    return nj.network(f, batched=True)
+
+
+def equal(F, model, x, **names):
+    J = np.asarray(nj.jacobian(model, x, **names))
+    found = F.evaluate(x)
+    assert found.shape == J.shape
+    scale = max(np.abs(J).max(), 1e-30) if J.size else 1
+    assert np.abs(found - J).max(initial=0) <= (1e-11 if J.dtype == np.float64 else 1e-5) * scale
+    assert convert(F.latex).startswith("<math")
+
+
+@pytest.mark.parametrize(
+    ("f", "expected"),
+    [
+        (mlp, "φ′₂(z₂) W₂ᵀ φ′₁(z₁) W₁ᵀ"),
+        (residual, "I + φ′₁(z₁) W₁ᵀ"),
+        (head, "(diag(p₁) − p₁p₁ᵀ) W₂ᵀ φ′₁(z₁) W₁ᵀ"),
+    ],
+)
+def test_textbook_networks_have_textbook_formulas(f, expected):
+    F = nj.formula(batched(f), X)
+    assert F.text.split(" = ", 1)[1] == expected
+    equal(F, batched(f), X)
+
+
+def test_a_graph_that_is_not_series_parallel_has_named_jacobians():
+    F = nj.formula(batched(knot), X)
+    assert "J₁ = " in F.text
+    equal(F, batched(knot), X)
+
+
+@settings(max_examples=10, deadline=None)
+@given(STRUCTURES)
+def test_random_networks_equal_their_jacobians(structure):
+    model = batched(structure.on(Maker(1)))
+    x = np.random.default_rng(2).standard_normal((structure.batch, TOKENS, CHANNELS))
+    equal(nj.formula(model, x), model, x)
+
+
+def test_samples_that_mix_are_taken_together():
+    model = batched(lambda x: jnp.tanh(x - x.mean(0)) @ W1)
+    equal(nj.formula(model, X), model, X)
+
+
+@pytest.fixture(scope="module")
+def image_net():
+    layers = keras.layers
+    return keras.Sequential(
+        [keras.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu", name="edges"), layers.MaxPooling2D(2, name="pool"),
+         layers.Flatten(name="flat"), layers.Dense(3, activation="softmax", name="scores")]
+    )  # fmt: skip
+
+
+def test_a_keras_network_needs_no_example(image_net):
+    F = nj.formula(image_net)
+    assert F.text.endswith("= (diag(p₁) − p₁p₁ᵀ) W₁ᵀ P₁ S₁ φ′₀(z₀) K₁∗") or "K₁∗" in F.text
+    assert {s.layer for s in F.symbols} >= {"edges", "pool", "scores"}
+    assert "<script>" not in F._repr_html_()
+    assert "&lt;script&gt;" in F._repr_html_()
+    equal(F, image_net, RNG.standard_normal((2, 6, 6, 1)).astype("float32"))
+
+
+def test_keras_recurrent_and_normalised():
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((3, 2)), layers.LSTM(3), layers.LayerNormalization(), layers.Dense(2)])
+    F = nj.formula(model)
+    assert {"norm", "weight"} <= {s.kind for s in F.symbols}
+    equal(F, model, RNG.standard_normal((2, 3, 2)).astype("float32"))
+
+
+def test_torch():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.GELU(), torch.nn.Linear(3, 2)).double()
+    F = nj.formula(model, X)
+    assert F.text.split(" = ", 1)[1] == "W₂ φ′₁(z₁) W₁"
+    equal(F, model, X)
+    with pytest.raises(nj.ShapeError, match="give an example"):
+        nj.formula(torch.nn.Linear(2, 2))
+
+
+def test_parameters_and_layers(image_net):
+    x = RNG.standard_normal((2, 6, 6, 1)).astype("float32")
+    found = nj.formula(image_net, x, wrt="parameters")
+    J = nj.jacobian(image_net, x, wrt="parameters")
+    assert found.keys() == J.keys()
+    for name, F in found.items():
+        np.testing.assert_allclose(F.evaluate(x), np.asarray(J[name]), atol=1e-5)
+    equal(nj.formula(image_net, x, of="flat", wrt="edges"), image_net, x, of="flat", wrt="edges")
+
+
+def test_backpropagation_ends_at_the_transposed_jacobian():
+    F = nj.formula(batched(mlp), X)
+    assert [step.text for step in F.derivation] == [
+        "δ₂ = I", "δ₁ = φ′₂(z₂) δ₂", "δ₀ = W₁ φ′₁(z₁) W₂ δ₁"
+    ] or [step.text for step in F.derivation] == [
+        "δ₃ = I", "δ₂ = φ′₂(z₂) δ₃", "δ₁ = φ′₁(z₁) W₂ δ₂", "δ₀ = W₁ δ₁"
+    ]  # fmt: skip
+    deltas = F.backpropagation(X)
+    np.testing.assert_allclose(deltas["δ₀"].swapaxes(1, 2), np.asarray(nj.jacobian(batched(mlp), X)), atol=1e-13)
+    z = np.tanh(X @ W1) @ W2
+    np.testing.assert_allclose(deltas["δ₂"], np.stack([np.diag(1 - np.tanh(row) ** 2) for row in z]), atol=1e-13)
+    assert all(convert(step.latex) for step in F.derivation)
+
+
+def test_sympy_has_the_shapes_and_the_entries():
+    F = nj.formula(batched(residual), X)
+    assert F.sympy().shape == (4, 4)
+    factors = F.factors(X[:1])
+    numbers = {}
+    for s in F.sympy().atoms(__import__("sympy").MatrixSymbol):
+        numbers.update({s[i, j]: factors[s.name][0, i, j] for i in range(s.rows) for j in range(s.cols)})
+    entries = np.array(F.sympy(entries=True).subs(numbers).tolist(), float)
+    np.testing.assert_allclose(entries, F.evaluate(X[:1])[0], atol=1e-12)
+
+
+def test_sympy_refuses_to_write_out_what_is_too_large():
+    W = weights(80, 80)
+    with pytest.raises(nj.TooLargeError, match="6400 entries"):
+        nj.formula(batched(lambda x: x @ W), weights(1, 80)).sympy(entries=True)
+
+
+def test_another_shape_is_refused_and_zero_is_zero():
+    F = nj.formula(batched(lambda x: jnp.tanh(x * 2)), X)
+    with pytest.raises(nj.ShapeError, match="another shape"):
+        F.evaluate(weights(2, 5))
+    constant = batched(lambda x: jnp.round(x))
+    F = nj.formula(constant, X)
+    assert F.text.endswith("= 0")
+    equal(F, constant, X)
+
+
+def test_the_command_prints_and_saves(image_net, tmp_path, capsys):
+    image_net.save(tmp_path / "m.keras")
+    assert main(["formula", str(tmp_path / "m.keras"), "-o", str(tmp_path / "f.tex"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "K₁∗" in told["formulas"]["jacobian"]["text"]
+    assert r"K_{1} \ast" in (tmp_path / "f.tex").read_text()
+    assert main(["formula", str(tmp_path / "m.keras"), "--derivation"]) == 0
+    assert "δ₀ = " in capsys.readouterr().out
