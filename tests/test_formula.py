@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from latex2mathml.converter import convert
+from sympy import MatrixSymbol
 
 import netjac as nj
 from netjac.cli import main
@@ -71,7 +72,7 @@ def equal(F, model, x, **names):
 )
 def test_textbook_networks_have_textbook_formulas(f, expected):
     F = nj.formula(batched(f), X)
-    assert F.text.split(" = ", 1)[1] == expected
+    assert F.text.rsplit(" = ", 1)[1] == expected
     equal(F, batched(f), X)
 
 
@@ -81,7 +82,7 @@ def test_a_graph_that_is_not_series_parallel_has_named_jacobians():
     equal(F, batched(knot), X)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(STRUCTURES)
 def test_random_networks_equal_their_jacobians(structure):
     model = batched(structure.on(Maker(1)))
@@ -105,10 +106,8 @@ def image_net():
 
 def test_a_keras_network_needs_no_example(image_net):
     F = nj.formula(image_net)
-    assert F.text.endswith("= (diag(p₁) − p₁p₁ᵀ) W₁ᵀ P₁ S₁ φ′₀(z₀) K₁∗") or "K₁∗" in F.text
+    assert F.text.endswith("= (diag(p₁) − p₁p₁ᵀ) W₂ᵀ S₁ φ′₁(z₁) K₁∗")
     assert {s.layer for s in F.symbols} >= {"edges", "pool", "scores"}
-    assert "<script>" not in F._repr_html_()
-    assert "&lt;script&gt;" in F._repr_html_()
     equal(F, image_net, RNG.standard_normal((2, 6, 6, 1)).astype("float32"))
 
 
@@ -123,10 +122,36 @@ def test_keras_recurrent_and_normalised():
 def test_torch():
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.GELU(), torch.nn.Linear(3, 2)).double()
     F = nj.formula(model, X)
-    assert F.text.split(" = ", 1)[1] == "W₂ φ′₁(z₁) W₁"
+    assert F.text.rsplit(" = ", 1)[1] == "W₂ φ′₁(z₁) W₁"
     equal(F, model, X)
     with pytest.raises(nj.ShapeError, match="give an example"):
         nj.formula(torch.nn.Linear(2, 2))
+
+
+def test_names_from_the_model_are_escaped():
+    shown = nj.formula(batched(lambda x: nj.mark(jnp.tanh(x @ W1), "<script>")), X)._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+def test_a_weights_jacobian_is_an_outer_product():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2, "tanh")])
+    x = np.random.default_rng(3).standard_normal((2, 3))
+    first, _, second, _ = nj.formula(model, x, wrt="parameters").values()
+    assert first.text.endswith("= φ′₂(z₂) W₂ᵀ φ′₁(z₁) (h₀ᵀ ⊗ I)")
+    assert second.text.endswith("= φ′₂(z₂) (h₁ᵀ ⊗ I)")
+    assert first.derivation[-1].text == "δ₀ = (h₀ ⊗ I) δ₁"
+    np.testing.assert_allclose(first.factors(x)["(h₀ᵀ ⊗ I)"][1], np.kron(x[1], np.eye(4)), atol=1e-13)
+
+
+def test_a_weight_used_twice_has_one_name_only_where_it_is_one_matrix():
+    def f(x):
+        twice = jnp.tanh(jnp.tanh(x @ SQUARE) @ SQUARE)
+        return jnp.stack([twice, x], 1) @ SQUARE
+
+    F = nj.formula(batched(f), X)
+    assert {s.text for s in F.symbols if s.kind == "weight"} == {"W₁ᵀ", "(I ⊗ W₁bᵀ)"}
+    equal(F, batched(f), X)
 
 
 def test_parameters_and_layers(image_net):
@@ -141,11 +166,8 @@ def test_parameters_and_layers(image_net):
 
 def test_backpropagation_ends_at_the_transposed_jacobian():
     F = nj.formula(batched(mlp), X)
-    assert [step.text for step in F.derivation] == [
-        "δ₂ = I", "δ₁ = φ′₂(z₂) δ₂", "δ₀ = W₁ φ′₁(z₁) W₂ δ₁"
-    ] or [step.text for step in F.derivation] == [
-        "δ₃ = I", "δ₂ = φ′₂(z₂) δ₃", "δ₁ = φ′₁(z₁) W₂ δ₂", "δ₀ = W₁ δ₁"
-    ]  # fmt: skip
+    told = [step.text for step in F.derivation]
+    assert told == ["δ₃ = I", "δ₂ = φ′₂(z₂) δ₃", "δ₁ = φ′₁(z₁) W₂ δ₂", "δ₀ = W₁ δ₁"]
     deltas = F.backpropagation(X)
     np.testing.assert_allclose(deltas["δ₀"].swapaxes(1, 2), np.asarray(nj.jacobian(batched(mlp), X)), atol=1e-13)
     z = np.tanh(X @ W1) @ W2
@@ -158,7 +180,7 @@ def test_sympy_has_the_shapes_and_the_entries():
     assert F.sympy().shape == (4, 4)
     factors = F.factors(X[:1])
     numbers = {}
-    for s in F.sympy().atoms(__import__("sympy").MatrixSymbol):
+    for s in F.sympy().atoms(MatrixSymbol):
         numbers.update({s[i, j]: factors[s.name][0, i, j] for i in range(s.rows) for j in range(s.cols)})
     entries = np.array(F.sympy(entries=True).subs(numbers).tolist(), float)
     np.testing.assert_allclose(entries, F.evaluate(X[:1])[0], atol=1e-12)

@@ -56,14 +56,14 @@ def _one(network: Network, x: Any, of: str, wrt: str) -> Formula:
 
 
 def _example(network: Network, model: Any) -> Any:
-    """Zeros of the model's own input shape, one sample. Raises `ShapeError` where it has none."""
+    """Ones of the model's own input shape, one sample. Raises `ShapeError` where it has none."""
     own = getattr(network, "model", model)
     known = [(spec.name, spec.shape, spec.dtype) for spec in network.inputs]
     if not known:
         tensors = getattr(own, "inputs", None) or ()
         known = [(t.name, tuple(t.shape), str(t.dtype)) for t in tensors]
-    shapes = [(1, *shape[1:]) for _, shape, _ in known if shape]
-    if not shapes or len(shapes) != len(known) or any(n is None for shape in shapes for n in shape):
+    shapes = [(1, *(n for n in shape[1:] if n is not None)) for _, shape, _ in known if shape]
+    if not shapes or [len(shape) for shape in shapes] != [len(shape or ()) for _, shape, _ in known]:
         raise ShapeError(f"{network.name!r} does not say what its input's shape is; give an example: formula(model, x)")
     arrays = [np.ones(shape, dtype or "float32") for shape, (_, _, dtype) in zip(shapes, known, strict=True)]
     return arrays[0] if len(arrays) == 1 else {name: a for (name, _, _), a in zip(known, arrays, strict=True)}

@@ -134,7 +134,7 @@ class Formula:
             matrix = sympy.MatrixSymbol(known.text, *known.shape)
             if not entries:
                 return matrix
-            if known.kind == "activation":
+            if known.kind in ("activation", "scaling"):
                 return sympy.diag(*(matrix[i, i] for i in range(known.shape[0])))
             return sympy.Matrix(matrix)
 
@@ -222,7 +222,8 @@ class Formula:
             f"<td>{html.escape(s.layer)}</td></tr>"
             for s in self.symbols
         )
-        return f"<div>{self.mathml}<table><tr><th>factor</th><th>shape</th><th>structure</th><th>layer</th></tr>{rows}</table></div>"
+        titles = "".join(f"<th>{title}</th>" for title in ("factor", "shape", "structure", "layer"))
+        return f"<div>{self.mathml}<table><tr>{titles}</tr>{rows}</table></div>"
 
 
 @dataclass(frozen=True)

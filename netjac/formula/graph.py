@@ -16,6 +16,7 @@ from netjac.structure import owners
 from netjac.tracing import Point
 
 SAME = frozenset({"name", "add", "add_any", "sub", "copy", "copy_p", "convert_element_type", "optimization_barrier"})
+KEEPS_ORDER = frozenset({"reshape", "squeeze", "expand_dims", "broadcast_in_dim"})
 MOVES = frozenset({"reshape", "transpose", "squeeze", "expand_dims", "rev", "broadcast_in_dim", "slice", "pad",
                    "concatenate", "gather", "dynamic_slice", "split"})  # fmt: skip
 POOLING = ("reduce_window", "reduce_max", "reduce_min", "select_and", "reduce_sum", "argmax")
@@ -88,6 +89,12 @@ class Graph:
         same = program.shape(tail) == program.shape(head)
         if eqn.operands.count(tail) == 1 and same and eqn.name in (*SAME, "neg"):
             return "negation" if eqn.name == "neg" or (eqn.name == "sub" and eqn.operands[1] == tail) else "same"
+        if (
+            eqn.name in KEEPS_ORDER
+            and program.size(tail) == program.size(head)
+            and not eqn.parameters.get("dimensions")
+        ):
+            return "same"
         if eqn.name in ("dot_general", "conv_general_dilated"):
             others = [n for n in eqn.operands if n != tail]
             if others and tail not in self.moving and others[0] in self.moving:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from netjac.formula.expression import Atom
 from netjac.formula.graph import Graph
@@ -13,6 +14,7 @@ STRUCTURE = {
     "weight": "dense",
     "convolution": "convolution (banded)",
     "activation": "diagonal",
+    "scaling": "diagonal",
     "softmax": "diagonal minus rank 1, diag(p) − ppᵀ, for each row of scores",
     "norm": "diagonal plus low rank",
     "pooling": "selection or mean over windows",
@@ -22,7 +24,10 @@ STRUCTURE = {
     "partial": "named Jacobian, no closed notation",
     "scan": "product over time of the step's Jacobians",
 }
-SYMMETRIC = frozenset({"activation", "softmax", "negation"})
+SCALINGS = frozenset(
+    {"mul", "div", "add", "sub", "name", "convert_element_type", "reshape", "squeeze", "broadcast_in_dim"}
+)
+WEIGHTS = ("dot_general", "conv_general_dilated")
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,10 @@ class Namer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.counts: dict[str, int] = {}
-        self.weights: dict[tuple[int, ...], int] = {}
         self.values: dict[int, int] = {}
         self.taken: set[str] = set()
-        self.layer = 0
+        self.factors: dict[tuple[Any, ...], int] = {}
+        self.layers = self._numbered()
 
     def name(self, atoms: Iterable[Atom]) -> dict[Atom, Symbol]:
         found: dict[Atom, Symbol] = {}
@@ -58,8 +63,23 @@ class Namer:
                 found[atom] = self._symbol(atom)
         return found
 
+    def _numbered(self) -> dict[int, int]:
+        """Value → the number of the weight that makes it: in the whole network, so that all its formulas agree."""
+        graph, roots, found = self.graph, dict[int, int](), dict[int, int]()
+        for eqn in graph.program.equations:
+            fixed = [n for n in eqn.operands if n not in graph.moving]
+            if eqn.name in WEIGHTS and len(fixed) == 1:
+                number = roots.setdefault(self._root(fixed[0])[0], len(roots) + 1)
+                found[eqn.results[0]] = number
+        return found
+
+    def _layer(self, value: int) -> int:
+        """The number of the weight that was last used before a value."""
+        order = self.graph.order
+        return max(((order(v), n) for v, n in self.layers.items() if order(v) <= order(value)), default=(0, 0))[1]
+
     def _symbol(self, atom: Atom) -> Symbol:
-        graph, kind = self.graph, atom.kind
+        graph, kind = self.graph, self._kind(atom)
         eqn = graph.equation(atom.head)
         text, latex, flipped, flipped_latex = self._written(atom)
         shape = graph.program.size(atom.head), graph.program.size(atom.tail)
@@ -80,25 +100,43 @@ class Namer:
             text = f"(∂u{sub(a)}/∂u{sub(b)})"
             latex = rf"\frac{{\partial u_{{{a}}}}}{{\partial u_{{{b}}}}}"
             return text, latex, f"{text}ᵀ", rf"\left({latex}\right)^{{\top}}"
+        if self._kind(atom) == "scaling":
+            count = self._next("scaling")
+            text, latex = f"D{sub(count)}", f"D_{{{count}}}"
+            return text, latex, text, latex
         if atom.kind == "activation":
-            n = self._activation()
+            n = self._activation(atom)
             text, latex = f"φ′{n.translate(DIGITS)}(z{n.translate(DIGITS)})", rf"\varphi'_{{{n}}}(z_{{{n}}})"
             return text, latex, text, latex
-        n = self._next(atom.kind)
-        s = sub(n)
+        if atom.kind == "convolution":
+            return self._convolution(atom)
+        if atom.kind == "outer":
+            return self._outer(atom)
+        count = self._next(atom.kind)
+        n, s = str(count), sub(count)
         if atom.kind == "softmax":
             text, latex = f"(diag(p{s}) − p{s}p{s}ᵀ)", rf"(\mathrm{{diag}}(p_{{{n}}}) - p_{{{n}}} p_{{{n}}}^{{\top}})"
             return text, latex, text, latex
-        if atom.kind == "convolution":
-            return f"K{s}∗", rf"K_{{{n}}} \ast", f"(K{s}∗)ᵀ", rf"(K_{{{n}}} \ast)^{{\top}}"
-        letter = {"norm": "N", "pooling": "S", "rearrangement": "P", "outer": "H"}[atom.kind]
+        letter = {"norm": "N", "pooling": "S", "rearrangement": "P"}[atom.kind]
         return f"{letter}{s}", f"{letter}_{{{n}}}", f"{letter}{s}ᵀ", f"{letter}_{{{n}}}^{{\\top}}"
 
-    def _activation(self) -> str:
-        n, suffix = str(self.layer), "a"
+    def _kind(self, atom: Atom) -> str:
+        """An activation that is a product with something given by itself is a scaling."""
+        names = {self.graph.equation(v).name for v in (*atom.inner, atom.head)}
+        plain = atom.kind == "activation" and names <= SCALINGS and not self._squares(atom)
+        return "scaling" if plain else atom.kind
+
+    def _squares(self, atom: Atom) -> bool:
+        """Whether two paths meet in a product, as in x · σ(x)."""
+        path = {atom.tail, *atom.inner}
+        return any(sum(n in path for n in self.graph.equation(v).operands) > 1 for v in (*atom.inner, atom.head))
+
+    def _activation(self, atom: Atom) -> str:
+        layer = self._layer(atom.head)
+        n, suffix = str(layer), "a"
         while n in self.taken:
             suffix = chr(ord(suffix) + 1)
-            n = f"{self.layer}{suffix}"
+            n = f"{layer}{suffix}"
         self.taken.add(n)
         return n
 
@@ -110,18 +148,52 @@ class Namer:
         contracted = eqn.parameters["dimension_numbers"][0][place]
         plain = len(program.shape(eqn.operands[place])) == 2 and len(contracted) == 1
         turned = plain and (contracted[0] == 0) != turned
-        key = root, int(turned), program.size(atom.head), program.size(atom.tail)
-        if key not in self.weights:
-            self.layer = self.weights[key] = self.layer + 1
-        n = self.weights[key]
+        n = str(self.layers[atom.head])
         up, up_latex = ("ᵀ", r"^{\top}") if turned else ("", "")
         down, down_latex = ("", "") if turned else ("ᵀ", r"^{\top}")
-        text, latex, flip, flip_latex = (
-            f"W{sub(n)}{up}", f"W_{{{n}}}{up_latex}", f"W{sub(n)}{down}", f"W_{{{n}}}{down_latex}",
-        )  # fmt: skip
-        if plain and program.size(eqn.operands[place]) != program.size(atom.head) * program.size(atom.tail):
+        repeated = program.size(eqn.operands[place]) != program.size(atom.head) * program.size(atom.tail)
+        rows = place == 1 and eqn.parameters["dimension_numbers"][0][0] == (len(program.shape(atom.tail)) - 1,)
+        letter, letter_latex = ("W", "W") if plain and (rows or not repeated) else ("W̃", r"\tilde{W}")
+        n += self._again(atom, root)
+        s = n.translate(DIGITS)
+        text, latex = f"{letter}{s}{up}", f"{letter_latex}_{{{n}}}{up_latex}"
+        flip, flip_latex = f"{letter}{s}{down}", f"{letter_latex}_{{{n}}}{down_latex}"
+        if repeated and letter == "W":
             return f"(I ⊗ {text})", rf"(I \otimes {latex})", f"(I ⊗ {flip})", rf"(I \otimes {flip_latex})"
         return text, latex, flip, flip_latex
+
+    def _convolution(self, atom: Atom) -> tuple[str, str, str, str]:
+        eqn = self.graph.equation(atom.head)
+        root = self._root(eqn.operands[1 - eqn.operands.index(atom.tail)])[0]
+        n = f"{self.layers[atom.head]}{self._again(atom, root)}"
+        s = n.translate(DIGITS)
+        return f"K{s}∗", rf"K_{{{n}}} \ast", f"(K{s}∗)ᵀ", rf"(K_{{{n}}} \ast)^{{\top}}"
+
+    def _outer(self, atom: Atom) -> tuple[str, str, str, str]:
+        """A dense layer by its weight: its input's outer product with the identity; a convolution by its kernel: patches."""
+        eqn = self.graph.equation(atom.head)
+        number = self.layers[atom.head]
+        n, s = f"{number - 1}", sub(number - 1)
+        if eqn.name == "dot_general" and eqn.operands.index(atom.tail) == 1:
+            contracted = eqn.parameters["dimension_numbers"][0][1]
+            if contracted == (0,):
+                return f"(h{s}ᵀ ⊗ I)", rf"(h_{{{n}}}^{{\top}} \otimes I)", f"(h{s} ⊗ I)", rf"(h_{{{n}}} \otimes I)"
+        text, latex = f"H{s}", f"H_{{{n}}}"
+        return text, latex, f"{text}ᵀ", rf"{latex}^{{\top}}"
+
+    def _again(self, atom: Atom, root: int) -> str:
+        """ "" for a weight's first matrix, then b, c, …: the same weight may stand for matrices of other sizes."""
+        eqn, program = self.graph.equation(atom.head), self.graph.program
+        key = (
+            root,
+            str(eqn.parameters),
+            program.shape(atom.head),
+            program.shape(atom.tail),
+            eqn.operands.index(atom.tail),
+        )
+        others = [known for known in self.factors if known[0] == root]
+        place = self.factors.setdefault(key, len(others))
+        return "" if place == 0 else chr(ord("a") + place)
 
     def _root(self, value: int) -> tuple[int, bool]:
         """The parameter or constant behind transposes, and whether they turn it over."""
