@@ -90,6 +90,27 @@ def test_random_networks_equal_their_jacobians(structure):
     equal(nj.formula(model, x), model, x)
 
 
+def test_a_softmax_is_named_so_where_it_is_one():
+    F = nj.formula(batched(lambda x: jax.nn.softmax(jnp.tanh(x @ W1) / 7)), X)
+    assert [s.kind for s in F.symbols] == ["weight", "activation", "softmax"]
+    name = next(s.text for s in F.symbols if s.kind == "softmax")
+    p = np.array(jax.nn.softmax(np.tanh(X @ W1) / 7))
+    expected = np.stack([np.diag(row) - np.outer(row, row) for row in p])
+    np.testing.assert_allclose(F.factors(X)[name], expected, atol=1e-7)
+    other = nj.formula(batched(lambda x: x / jnp.exp(x).sum(-1, keepdims=True)), X)
+    assert "diag(p" not in other.text
+
+
+def test_a_normalisation_is_diagonal_plus_rank_two():
+    F = nj.formula(batched(Maker(0).norm()), X)
+    assert [s.kind for s in F.symbols] == ["norm"]
+    low = Maker(0).norm()
+    N = F.factors(X)["N₁"][0]
+    centred = X[0] - X[0].mean()
+    scale = np.asarray(low(X[:1]))[0] / centred
+    assert np.linalg.matrix_rank(N - np.diag(scale), tol=1e-6) == 2
+
+
 def test_samples_that_mix_are_taken_together():
     model = batched(lambda x: jnp.tanh(x - x.mean(0)) @ W1)
     equal(nj.formula(model, X), model, X)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 
 from netjac.errors import MissingExtraError, ShapeError, TooLargeError
 from netjac.formula.derivation import Step, steps_of
-from netjac.formula.expression import Atom, Expression, Named, computed, written
+from netjac.formula.expression import Atom, Expression, Named, Sum, computed, written
 from netjac.formula.numbers import matrices
 from netjac.formula.symbols import Symbol, sub
 from netjac.networks.network import Network
@@ -107,7 +107,7 @@ class Formula:
         shape = (*self._sides.out, *self._sides.inn)
         if self._sides.batch is None:
             return found[0].reshape(shape)
-        return np.stack(found).reshape(len(found), *shape)
+        return np.stack(found).reshape(len(found), *shape) if found else np.zeros((0, *shape), self._sides.dtype)
 
     def sympy(self, entries: bool = False) -> Any:
         """The formula in SymPy: matrix symbols of the factors' shapes, or with `entries` an explicit matrix of their entries.
@@ -127,9 +127,7 @@ class Formula:
         if self._expression is None:
             return sympy.zeros(*self._size) if entries else sympy.ZeroMatrix(*self._size)
 
-        def symbol(atom: Atom | Named) -> Any:
-            if isinstance(atom, Named):
-                return computed(self._equations[atom.value], symbol, None, lambda a, b: a * b)
+        def symbol(atom: Atom) -> Any:
             known = self._named[atom]
             matrix = sympy.MatrixSymbol(known.text, *known.shape)
             if not entries:
@@ -138,31 +136,24 @@ class Formula:
                 return sympy.diag(*(matrix[i, i] for i in range(known.shape[0])))
             return sympy.Matrix(matrix)
 
-        identity = sympy.eye(self._size[0]) if entries else sympy.Identity(self._size[0])
-        return self._with_identities(symbol, identity, sympy, entries)
+        identity = sympy.eye if entries else sympy.Identity
+        found = self._symbolic(self._expression, symbol, identity)
+        return found * identity(self._size[0]) if isinstance(found, int) else found
 
-    def _with_identities(self, symbol: Callable[[Atom | Named], Any], identity: Any, sympy: Any, entries: bool) -> Any:
-        def made(expression: Expression) -> Any:
-            if isinstance(expression, Named):
-                return made(self._equations[expression.value])
-            if isinstance(expression, Atom):
-                return symbol(expression)
-            parts = [made(part) for part in getattr(expression, "factors", getattr(expression, "terms", ()))]
-            if hasattr(expression, "terms"):
-                shape = next((p.shape for p in parts if p is not None), self._size)
-                one = sympy.eye(shape[0]) if entries else sympy.Identity(shape[0])
-                parts = [one if part is None else part for part in parts]
-                return sum(parts[1:], parts[0])
-            if not parts:
-                return None
-            result = parts[0]
-            for part in parts[1:]:
-                result = result * part
-            return result
-
-        assert self._expression is not None
-        found = made(self._expression)
-        return identity if found is None else found
+    def _symbolic(self, expression: Expression, symbol: Callable[[Atom], Any], identity: Callable[[int], Any]) -> Any:
+        """The expression in matrices; a whole number stands for that many times the identity, of whatever size."""
+        if isinstance(expression, Named):
+            return self._symbolic(self._equations[expression.value], symbol, identity)
+        if isinstance(expression, Atom):
+            return symbol(expression)
+        inside = expression.terms if isinstance(expression, Sum) else expression.factors
+        parts = [self._symbolic(part, symbol, identity) for part in inside]
+        if isinstance(expression, Sum):
+            size = next((part.shape[0] for part in parts if not isinstance(part, int)), None)
+            if size is not None:
+                parts = [part * identity(size) if isinstance(part, int) else part for part in parts]
+            return reduce(lambda a, b: a + b, parts)
+        return reduce(lambda a, b: a * b, parts, 1)
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -194,7 +185,7 @@ class Formula:
             return known[name.value]
 
         found = computed(expression, value, Eye(), times)
-        return found.to(self._size[0]) if isinstance(found, Eye) else found
+        return found.to(self._size[0], self._sides.dtype) if isinstance(found, Eye) else found
 
     def _written(self, expression: Expression | None) -> str:
         return "0" if expression is None else written(expression, self._text_of, "I", " ")
@@ -232,8 +223,8 @@ class Eye:
 
     count: int = 1
 
-    def to(self, size: int) -> np.ndarray:
-        return self.count * np.eye(size)
+    def to(self, size: int, dtype: Any) -> np.ndarray:
+        return self.count * np.eye(size, dtype=dtype)
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Eye):

@@ -103,8 +103,6 @@ class Graph:
             return ("weight" if eqn.name == "dot_general" else "convolution") if fixed else "partial"
         if eqn.name in MOVES:
             return "rearrangement"
-        if eqn.name == "custom_jvp_call" and self._names_of(eqn) >= {"exp", "div", "reduce_sum"}:
-            return "softmax"
         if self.is_diagonal(tail, head):
             return "activation"
         return "pooling" if eqn.name.startswith(POOLING) else "partial"
@@ -113,9 +111,3 @@ class Graph:
         terms = self.edges.below[head][tail]
         same = self.program.shape(tail) == self.program.shape(head)
         return same and all(isinstance(t, Stored) and t.pattern.is_diagonal for t in terms)
-
-    @staticmethod
-    def _names_of(eqn: Equation) -> set[str]:
-        body = eqn.parameters.get("call_jaxpr")
-        inner = getattr(body, "jaxpr", body)
-        return {e.primitive.name for e in inner.eqns} if inner is not None else set()

@@ -13,7 +13,9 @@ from itertools import pairwise
 from netjac.formula.expression import IDENTITY, Atom, Expression, Named, product, total
 from netjac.formula.graph import Graph
 
-REDUCTIONS = ("reduce_sum", "reduce_window_sum", "reduce_max", "dot_general")
+SUMMING = frozenset({"reduce_sum", "broadcast_in_dim", "reshape", "expand_dims"})
+NORMALISING = frozenset({"add", "add_any", "sub", "mul", "div", "neg", "square", "integer_pow", "sqrt", "rsqrt", "max",
+                         "reduce_sum", "name", "convert_element_type", *SUMMING})  # fmt: skip
 
 
 @dataclass
@@ -114,14 +116,30 @@ class Reduction:
         layers = {self.graph.owners.get(v) for v in (*inside, b)}
         if len(layers) > 1:
             return ""
+        names = self._functions(inside | {b}, last[0])
         if last[3] == kind and kind in ("activation", "rearrangement"):
-            return kind
-        if own and self.graph.equation(b).name == "div" and self.graph.equation(last[1]).name == "exp":
-            return "softmax" if self._is_softmax(own | {b}) else ""
-        if last[3] in ("norm", "activation", "") and kind in ("norm", "activation"):
-            names = {self.graph.equation(v).name for v in (*inside, b)}
-            return "norm" if "norm" in (last[3], kind) and not names & {"dot_general", "conv_general_dilated"} else ""
+            # The exponential of a softmax is its own: what comes before it (a temperature, say) is not of diag(p) − ppᵀ.
+            return "" if self._is_summed(b) else kind
+        if own and not last[2] and self.graph.equation(last[1]).name == "exp" and self._divides(last[1], b, own):
+            return "softmax"
+        if "norm" in (last[3], kind) and {last[3], kind} <= {"norm", "activation", ""} and names <= NORMALISING:
+            return "norm"
         return ""
+
+    def _functions(self, values: set[int], tail: int) -> set[str]:
+        return {self.graph.equation(v).name for v in values if v != tail}
+
+    def _is_summed(self, value: int) -> bool:
+        if self.graph.equation(value).name != "exp":
+            return False
+        users = [v for v, tails in self.graph.below.items() if value in tails]
+        return any(self.graph.equation(v).name == "reduce_sum" for v in users)
+
+    def _divides(self, powers: int, head: int, inner: set[int]) -> bool:
+        """Whether `head` is `powers` by its own sum."""
+        eqn = self.graph.equation(head)
+        names = self._functions(inner, powers)
+        return eqn.name == "div" and eqn.operands[0] == powers and "reduce_sum" in names and names <= SUMMING
 
     def _known(self, tail: int, head: int, inner: set[int]) -> str:
         """What a piece with several paths is, where it has a name; "" where its paths are to be told apart."""
@@ -133,17 +151,9 @@ class Reduction:
         names = {graph.equation(v).name for v in heads}
         if all(graph.is_diagonal(t, v) for t, v in pairs) and names - {"add", "add_any", "name"}:
             return "activation"
-        if names & {"dot_general", "conv_general_dilated", "scan", "while"}:
-            return ""
-        if {"exp", "div"} <= names and names & {"reduce_sum"}:
-            return "softmax"
-        if names & {"rsqrt", "sqrt"} and any(n.startswith("reduce") for n in names):
+        if names & {"rsqrt", "sqrt"} and "reduce_sum" in names and names <= NORMALISING:
             return "norm"
         return ""
-
-    def _is_softmax(self, values: set[int]) -> bool:
-        names = {self.graph.equation(v).name for v in values}
-        return names <= {"reduce_sum", "broadcast_in_dim", "reshape", "div", "expand_dims"} and "reduce_sum" in names
 
     def _components(self, inner: set[int]) -> list[set[int]]:
         root = {v: v for v in inner}

@@ -147,6 +147,7 @@ class Namer:
         root, turned = self._root(eqn.operands[place])
         contracted = eqn.parameters["dimension_numbers"][0][place]
         plain = len(program.shape(eqn.operands[place])) == 2 and len(contracted) == 1
+        plain = plain and not eqn.parameters["dimension_numbers"][1][0]
         turned = plain and (contracted[0] == 0) != turned
         n = str(self.layers[atom.head])
         up, up_latex = ("ᵀ", r"^{\top}") if turned else ("", "")
@@ -175,8 +176,8 @@ class Namer:
         number = self.layers[atom.head]
         n, s = f"{number - 1}", sub(number - 1)
         if eqn.name == "dot_general" and eqn.operands.index(atom.tail) == 1:
-            contracted = eqn.parameters["dimension_numbers"][0][1]
-            if contracted == (0,):
+            last = len(self.graph.program.shape(eqn.operands[0])) - 1
+            if eqn.parameters["dimension_numbers"] == (((last,), (0,)), ((), ())):
                 return f"(h{s}ᵀ ⊗ I)", rf"(h_{{{n}}}^{{\top}} \otimes I)", f"(h{s} ⊗ I)", rf"(h_{{{n}}} \otimes I)"
         text, latex = f"H{s}", f"H_{{{n}}}"
         return text, latex, f"{text}ᵀ", rf"{latex}^{{\top}}"
