@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -65,8 +64,9 @@ class Check:
         return "\n  ".join(self.lines())
 
     def _repr_html_(self) -> str:
-        first, *rest = (escape(line) for line in self.lines())
-        return f"<p><b>{first}</b><br>{'<br>'.join(rest)}</p>"
+        from netjac.report.html import paragraph
+
+        return paragraph(self.lines())
 
 
 def _line(oracle: str, error: float, tolerance: float, where: Where) -> str:

@@ -51,8 +51,26 @@ class Factor:
     def __repr__(self) -> str:
         return f"∂{self.head}/∂{self.tail}  {self.form}  {self.pattern}"
 
+    def _repr_html_(self) -> str:
+        return Factors([self])._repr_html_()
 
-def factors_of(context: Any) -> tuple[Factor, ...]:
+
+class Factors(tuple[Factor, ...]):
+    """Factors, from the output back to the input: a tuple that reads as a table."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self)) or "no factors"
+
+    def _repr_html_(self) -> str:
+        from netjac.report.html import rows
+
+        cells = ((f"∂{one.head}/∂{one.tail}", one.form, one.pattern, str(one.shape)) for one in self)
+        return rows(("factor", "form", "pattern", "shape"), cells)
+
+
+def factors_of(context: Any) -> Factors:
     """Every edge of the linearised graph, from the output back to the input."""
     point, question = context.point, context.request.at(context.point)
     program = point.traced.program
@@ -70,7 +88,7 @@ def factors_of(context: Any) -> tuple[Factor, ...]:
                 found.append(
                     Factor(names[str(head)], names.get(str(tail), str(tail)), form, pattern, shape, point, (head, tail))
                 )
-    return tuple(found)
+    return Factors(found)
 
 
 def _pattern(term: Term) -> str:

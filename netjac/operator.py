@@ -21,6 +21,7 @@ import scipy.sparse.linalg
 from netjac import linear_algebra as dense
 from netjac import thin
 from netjac.errors import ShapeError
+from netjac.factorlist import Factors, factors_of
 from netjac.networks.arrays import like, to_jax, to_numpy, to_torch
 from netjac.plan.plan import Plan
 from netjac.precision import is_wide, precise
@@ -81,11 +82,9 @@ class Jacobian:
         return self._source.plan()
 
     @property
-    def factors(self) -> tuple[Any, ...]:
+    def factors(self) -> Factors:
         """The local Jacobians whose product this is, from the output back to the input; see `netjac.factorlist`."""
-        from netjac.factorlist import factors_of
-
-        return factors_of(self._source.context) if self._source.context is not None else ()
+        return factors_of(self._source.context) if self._source.context is not None else Factors()
 
     # Entries ---------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,11 @@ class Structure:
     def __str__(self) -> str:
         return f"{self.kind}; {self.reason}"
 
+    def _repr_html_(self) -> str:
+        from netjac.report.html import paragraph
+
+        return paragraph([self.kind, self.reason])
+
 
 def structure_of(
     point: Point, request: Request, plan: Compiled, pair: tuple[int, int], patterns: Sequence[Pattern]

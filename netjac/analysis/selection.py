@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -120,7 +119,9 @@ class Selection:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        from netjac.report.html import preformatted
+
+        return preformatted(str(self))
 
 
 @dataclass(frozen=True)

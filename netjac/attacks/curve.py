@@ -35,7 +35,16 @@ class Curve:
 
     def __repr__(self) -> str:
         rows = "\n".join(f"  {e:<10.4g}{s:>8.1%}" for e, s in zip(self.epsilons, self.success, strict=True))
-        return f"{self.name} on {self.samples} samples: success by ε ({named(self.norm)})\n{rows}"
+        return f"{self._title()}\n{rows}"
+
+    def _repr_html_(self) -> str:
+        from netjac.report.html import rows
+
+        cells = ((f"{e:.4g}", f"{s:.1%}") for e, s in zip(self.epsilons, self.success, strict=True))
+        return rows(("ε", "success"), cells, [self._title()])
+
+    def _title(self) -> str:
+        return f"{self.name} on {self.samples} samples: success by ε ({named(self.norm)})"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data, for JSON."""

@@ -69,3 +69,8 @@ class Attack:
                 f"  distance ({measure}): median {told['median distance']:.4g}, largest {told['largest distance']:.4g}"
             )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from netjac.report.html import paragraph
+
+        return paragraph(repr(self).split("\n"))

@@ -42,6 +42,11 @@ class Lipschitz:
             lines.append(f"  over their boxes     ≤ {_most(self.local)}")
         return "\n".join([*lines, f"  product of norms     ≤ {self.product:.6g}"])
 
+    def _repr_html_(self) -> str:
+        from netjac.report.html import paragraph
+
+        return paragraph(repr(self).split("\n"))
+
 
 def lipschitz(
     model: Any, X: Any, *, radius: Any = None, of: str = "output", memory: int | float | str | None = None,

@@ -118,6 +118,12 @@ class Network(abc.ABC):
         lines += [f"  {spec.kind or 'layer':<22} {spec.name:<36} {spec.shape or ''}" for spec in self.layers]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from netjac.report.html import rows
+
+        cells = ((spec.kind or "layer", spec.name, str(spec.shape or "")) for spec in self.layers)
+        return rows(("kind", "layer", "shape"), cells, [f"Network {self.name!r} ({self.framework})"])
+
     @property
     @abc.abstractmethod
     def name(self) -> str:

@@ -315,6 +315,11 @@ class ParameterJacobian:
         name = self._question.point.network.name
         return f"ParameterJacobian of {name!r}: {rows} × {columns} ({self._question.samples} samples), {self.dtype}, as factors"
 
+    def _repr_html_(self) -> str:
+        from netjac.report.html import paragraph
+
+        return paragraph([repr(self)])
+
 
 class TransposedParameterJacobian:
     """Jᵀ: products with cotangents."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,8 +65,6 @@ def table(plan: Plan) -> str:
 
 
 def html(plan: Plan) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in HEAD)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _cells(plan))
-    notes = "<br>".join(escape(line) for line in _summary(plan))
-    caption = f"<caption>{escape(plan.title)}</caption>" if plan.title else ""
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{notes}</p>"
+    from netjac.report.html import rows
+
+    return rows(HEAD, _cells(plan), [plan.title] if plan.title else [], _summary(plan))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netjac.errors import ShapeError, UnknownNameError
+from netjac.report.html import facts
 from netjac.report.plots import as_images, image_maps, largest, new_figure, save
 
 if TYPE_CHECKING:
@@ -36,11 +36,7 @@ def describe(s: Sensitivity) -> str:
 
 def describe_html(s: Sensitivity) -> str:
     """The same as a table for notebooks, names escaped."""
-    cells = (
-        f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(told)}</td></tr>"
-        for name, told in _facts(s)
-    )
-    return f"<table><caption>{escape(_title(s))}</caption><tbody>{''.join(cells)}</tbody></table>"
+    return facts(_title(s), _facts(s))
 
 
 def top(s: Sensitivity, output: int, most: int) -> list[str]:

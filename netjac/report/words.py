@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from netjac.linear_algebra import working
 from netjac.plan.table import memory
+from netjac.report import html
 
 if TYPE_CHECKING:
     from netjac.operator import Jacobian
@@ -28,12 +28,7 @@ def describe(J: Jacobian) -> str:
 
 def describe_html(J: Jacobian) -> str:
     """The same as a table for notebooks, names escaped."""
-    cells = (
-        f"<tr><th style='text-align:left;vertical-align:top'>{escape(name)}</th>"
-        f"<td style='text-align:left;white-space:pre'>{escape(told)}</td></tr>"
-        for name, told in _facts(J)
-    )
-    return f"<table><caption>{escape(title(J))}</caption><tbody>{''.join(cells)}</tbody></table>"
+    return html.facts(title(J), _facts(J))
 
 
 def title(J: Jacobian) -> str:

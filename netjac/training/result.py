@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +125,9 @@ class Fit:
         return "\n  ".join(self.lines())
 
     def _repr_html_(self) -> str:
-        first, *rest = (escape(line) for line in self.lines())
-        return f"<p><b>{first}</b><br>{'<br>'.join(rest)}</p>"
+        from netjac.report.html import paragraph
+
+        return paragraph(self.lines())
 
 
 def _plain(value: Any) -> bool:

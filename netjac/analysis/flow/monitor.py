@@ -110,6 +110,11 @@ class History:
         ]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from netjac.report.html import preformatted
+
+        return preformatted(repr(self))
+
 
 class FlowMonitor:
     """Gradient flow of a network in training: call `step()` after every training step.

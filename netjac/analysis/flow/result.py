@@ -7,7 +7,6 @@ import io
 import json
 import math
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,19 +172,20 @@ class Flow:
         kept = [place for place in range(len(SHOWN)) if any(row[place] != "–" for row in cells[1:])]
         widths = [max(len(row[place]) for row in cells) for place in kept]
         lines = ["  ".join(row[p].ljust(w) for p, w in zip(kept, widths, strict=True)).rstrip() for row in cells]
-        left = len(self.layers) - len(self._shown())
-        return "\n".join([*self._about(), *lines, *([f"… and {left} more layers"] if left else []), *self._notes()])
+        return "\n".join([*self._about(), *lines, *self._left(), *self._notes()])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in SHOWN)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(told(row[name]))}</td>" for name in SHOWN) + "</tr>" for row in self._shown()
-        )
-        about = "<br>".join(map(escape, self._about()))
-        return f"<table><caption>{about}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        from netjac.report.html import rows
+
+        cells = ([told(row[name]) for name in SHOWN] for row in self._shown())
+        return rows(SHOWN, cells, self._about(), [*self._left(), *self._notes()])
 
     def _shown(self) -> list[dict[str, Any]]:
         return self.rows()[:MOST_SHOWN]
+
+    def _left(self) -> list[str]:
+        left = len(self.layers) - len(self._shown())
+        return [f"… and {left} more layers"] if left else []
 
     def _about(self) -> list[str]:
         lines = [f"Gradient flow of {self.model!r}: {self.verdict}"]

@@ -116,6 +116,11 @@ class Spectrum:
             f"{self.smallest:.4g}"
         )
 
+    def _repr_html_(self) -> str:
+        from netjac.report.html import paragraph
+
+        return paragraph([repr(self)])
+
 
 def of_matrices(of: str, by: tuple[str, ...], matrices: np.ndarray) -> Spectrum:
     """From all entries, (samples, m, n). Equal matrices are decomposed once."""
