@@ -6,11 +6,12 @@ import argparse
 import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.contenders import WAYS
 from benchmarks.measure import measure
-from benchmarks.table import document, times
+from benchmarks.table import document, page, times
 from benchmarks.workloads import WORKLOADS
 
 # All are in float32, whose rounding they meet in different orders.
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         args.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
     if args.markdown:
         args.markdown.write_text(text + "\n", encoding="utf-8")
+    if args.page:
+        args.page.write_text(page(text, args.runs, time.strftime("%Y-%m-%d")), encoding="utf-8")
     return int(any(timing.error > AGREEMENT for one in measured for timing in one.peers))
 
 
@@ -49,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--patience", type=float, default=0.0, help=told)
     parser.add_argument("--json", type=Path, help="write every timing to this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
+    parser.add_argument("--page", type=Path, help="write a page of the documentation with the tables to this file")
     return parser
 
 

@@ -22,6 +22,18 @@ def document(measured: Sequence[Measured], peers: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def page(tables: str, runs: int, day: str) -> str:
+    """A document as a page of the site, which says where it comes from."""
+    return f"""# The latest run
+
+Written by `python -m benchmarks --page` on {day}, and replaced by the next run: what it means, and the misses, stand in
+[benchmarks](benchmarks.md). Medians of {runs} calls of each way, all ways in turn. Times are of this run on this machine; what
+lasts is their ratio. The floor is what the products by themselves, or writing the result, would take.
+
+{tables}
+"""
+
+
 def surroundings(dtype: str = "float32") -> str:
     found = []
     for package in PACKAGES:

@@ -32,7 +32,7 @@ def bounds(
     model: Any, x: Any, radius: Any, *, of: str = "output", memory: int | float | str | None = None,
     progress: Progress = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """(lower, upper): lower ≤ J[i, j](x′) ≤ upper for every entry of the Jacobian and every x′ with |x′ − x| ≤ radius.
+    """(lower, upper): lower ≤ `J[i, j](x′)` ≤ upper for every entry of the Jacobian and every x′ with |x′ − x| ≤ radius.
 
     `radius`: one number, or an array that broadcasts against one sample or all of x, in x's units. The arrays returned are in
     float64 and of layout (batch, *out, *in). `of` names an output or a layer. What is enclosed is the Jacobian of the network

@@ -17,10 +17,15 @@ PEERS = [WAYS[framework] for framework in ("jax", "torch", "tensorflow")]
 
 
 def test_the_command_measures_a_workload_and_the_contenders_agree(tmp_path, capsys):
-    files = tmp_path / "all.json", tmp_path / "table.md"
-    assert main(["tiny", "--runs", "2", "--peers", "jax", "--json", str(files[0]), "--markdown", str(files[1])]) == 0
+    files = tmp_path / "all.json", tmp_path / "table.md", tmp_path / "page.md"
+    written = [f"--{kind}={file}" for kind, file in zip(("json", "markdown", "page"), files, strict=True)]
+    assert main(["tiny", "--runs", "2", "--peers", "jax", *written]) == 0
     printed = capsys.readouterr().out
     assert printed == files[1].read_text()
+    page = files[2].read_text()
+    assert page.startswith("# The latest run\n")
+    assert "Medians of 2 calls" in page
+    assert page.endswith(f"\n\n{printed}")
     assert "| workload (batch) | jax | netjac | predicted | floor |" in printed
     found = json.loads(files[0].read_text())["tiny"]
     timings = {timing["way"]: timing for timing in found["timings"]}
