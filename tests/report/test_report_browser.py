@@ -116,3 +116,11 @@ def test_the_explorer_computes_under_the_policy_of_the_page(browser, tmp_path):
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#netjac-explorer") != before
     assert page.evaluate("typeof window.broken") == "undefined"
+
+
+def test_formula_and_drawing_stand_in_the_page(browser, made):
+    page = browser.visit(made.path).page
+    assert made.numbers["formula"]["text"] == nj.formula(nj.network(net, batched=True), X).text
+    assert page.inner_text("#formula math")
+    assert page.locator("#drawing svg").bounding_box()["width"] > 200
+    assert BAD in page.evaluate("document.querySelector('#drawing svg').textContent")

@@ -2,8 +2,10 @@
 
 from netjac.report.page.sections import (
     check,
+    drawing,
     explorer,
     flow,
+    formula,
     jacobian,
     overview,
     plan,
@@ -14,6 +16,8 @@ from netjac.report.page.sections import (
 
 SECTIONS = (
     overview.SECTION,
+    formula.SECTION,
+    drawing.SECTION,
     jacobian.SECTION,
     explorer.SECTION,
     plan.SECTION,
