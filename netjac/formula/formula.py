@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -208,13 +207,10 @@ class Formula:
         return "\n".join([self.text, *rows])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(s.text)}</td><td>{s.shape[0]} × {s.shape[1]}</td><td>{html.escape(s.structure)}</td>"
-            f"<td>{html.escape(s.layer)}</td></tr>"
-            for s in self.symbols
-        )
-        titles = "".join(f"<th>{title}</th>" for title in ("factor", "shape", "structure", "layer"))
-        return f"<div>{self.mathml}<table><tr>{titles}</tr>{rows}</table></div>"
+        from netjac.report.html import rows
+
+        cells = ((s.text, f"{s.shape[0]} × {s.shape[1]}", s.structure, s.layer) for s in self.symbols)
+        return f"<div>{self.mathml}</div>{rows(('factor', 'shape', 'structure', 'layer'), cells)}"
 
 
 @dataclass(frozen=True)

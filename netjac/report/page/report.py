@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from netjac.errors import NetjacError, ShapeError, UnknownNameError
 from netjac.networks.arrays import to_numpy
 from netjac.plan.table import memory as in_words
 from netjac.progress import Progress, tracked
+from netjac.report.html import preformatted
 from netjac.report.page.render import fragment, page
 from netjac.report.page.section import AbsentError, Section
 from netjac.report.page.sections import SECTIONS
@@ -51,7 +51,7 @@ class Report:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        return preformatted(repr(self))
 
 
 def report(
