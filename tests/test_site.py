@@ -46,6 +46,18 @@ class Page(HTMLParser):
             self.untold.append(given.get("src"))
 
 
+class Text(HTMLParser):
+    """What a page says, without its tags."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.said = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_data(self, data):
+        self.said += data
+
+
 @pytest.fixture(scope="module")
 def pages(site):
     return {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
@@ -80,6 +92,12 @@ def test_the_site_has_every_page_and_the_reference_every_public_name(site, pages
     names = [name for name in nj.__all__ if name != "attacks"]
     names += [f"attacks.{name}" for name in nj.attacks.__all__]
     assert [name for name in names if f"nj.{name}" not in text] == []
+
+
+def test_the_examples_stand_on_their_page_in_full(site):
+    shown = Text(site / "examples.html").said
+    for script in (ROOT / "examples").glob("*.py"):
+        assert script.read_text(encoding="utf-8").strip() in shown, script.name
 
 
 @pytest.mark.parametrize(
