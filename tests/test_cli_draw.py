@@ -40,6 +40,6 @@ def test_the_file_is_the_librarys_drawing(module, capsys, tmp_path):
 
 def test_what_cannot_be_drawn_is_refused_in_a_line(module, capsys):
     assert main(["draw", f"{module}:net", "--batched"]) == 2
-    assert "give an input" in capsys.readouterr().err
+    assert "give an example" in capsys.readouterr().err
     assert main(["draw", f"{module}:net", "x.npy", "-o", "net.png"]) == 2
     assert ".svg" in capsys.readouterr().err

@@ -231,3 +231,8 @@ def test_the_command_prints_and_saves(image_net, tmp_path, capsys):
     assert r"K_{1} \ast" in (tmp_path / "f.tex").read_text()
     assert main(["formula", str(tmp_path / "m.keras"), "--derivation"]) == 0
     assert "δ₀ = " in capsys.readouterr().out
+
+
+def test_an_example_without_samples_is_refused():
+    with pytest.raises(nj.ShapeError, match="no samples"):
+        nj.formula(nj.network(lambda x: x * 2, batched=True), np.ones((0, 3)))

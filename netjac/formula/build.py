@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from netjac.errors import ShapeError
 from netjac.formula.expression import Expression, atoms
 from netjac.formula.formula import Formula
@@ -26,8 +24,10 @@ def formula(model: Any, x: Any = None, *, wrt: str | list[str] = "input", of: st
     the shape of its own. Raises `ShapeError` where it does not, and whatever `nj.jacobian` raises.
     """
     network = network_of(model)
-    x = _example(network, model) if x is None else x
+    x = network.example("formula") if x is None else x
     point = meet(network, x)
+    if point.samples == 0:
+        raise ShapeError(f"x has no samples; give {network.name!r} an example with at least one along axis 0")
     ofs, named_of = output_names(point, of)
     wrts, named_wrt = input_names(point, wrt)
     found: dict[str, Any] = {}
@@ -53,17 +53,3 @@ def _one(network: Network, x: Any, of: str, wrt: str) -> Formula:
     named = Namer(graph).name(ordered)
     numbers = {value: place + 1 for place, value in enumerate(reduction.equations)}
     return Formula(of, wrt, network, point, sides, expression, reduction.equations, named, numbers)
-
-
-def _example(network: Network, model: Any) -> Any:
-    """Ones of the model's own input shape, one sample. Raises `ShapeError` where it has none."""
-    own = getattr(network, "model", model)
-    known = [(spec.name, spec.shape, spec.dtype) for spec in network.inputs]
-    if not known:
-        tensors = getattr(own, "inputs", None) or ()
-        known = [(t.name, tuple(t.shape), str(t.dtype)) for t in tensors]
-    shapes = [(1, *(n for n in shape[1:] if n is not None)) for _, shape, _ in known if shape]
-    if not shapes or [len(shape) for shape in shapes] != [len(shape or ()) for _, shape, _ in known]:
-        raise ShapeError(f"{network.name!r} does not say what its input's shape is; give an example: formula(model, x)")
-    arrays = [np.ones(shape, dtype or "float32") for shape, (_, _, dtype) in zip(shapes, known, strict=True)]
-    return arrays[0] if len(arrays) == 1 else {name: a for (name, _, _), a in zip(known, arrays, strict=True)}

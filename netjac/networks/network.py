@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from netjac.errors import UnsupportedOperationError
+from netjac.errors import ShapeError, UnsupportedOperationError
 from netjac.networks.arrays import like, to_numpy
 
 Array = jax.Array
@@ -100,6 +100,17 @@ class Network(abc.ABC):
     def declared_inputs(self) -> tuple[Spec, ...]:
         """The inputs as last traced or, before that, as the model itself declares them; empty where it does not."""
         return self.inputs
+
+    def example(self, caller: str) -> Any:
+        """Ones of the shapes that the network declares or has met, one sample where it does not say how many.
+
+        Raises `ShapeError` where it does not know them, which tells to give an input to `caller`.
+        """
+        specs = self.declared_inputs
+        if not specs or any(spec.shape is None or None in spec.shape[1 if self.batched else 0 :] for spec in specs):
+            raise ShapeError(f"the shapes of {self.name!r}'s inputs are not known; give an example: {caller}(model, x)")
+        arrays = [np.ones([n or 1 for n in spec.shape or ()], spec.dtype or "float32") for spec in specs]
+        return arrays[0] if len(arrays) == 1 else {spec.name: a for spec, a in zip(specs, arrays, strict=True)}
 
     @property
     def outputs(self) -> tuple[Spec, ...]:

@@ -180,3 +180,18 @@ def test_the_pages_files_are_installed_with_the_package():
     assert {f"{section.name}.html" for section in SECTIONS} | {"page.html", "report.css", "report.js"} == {
         file.name for file in installed
     }
+
+
+def test_of_two_inputs_the_first_is_reported_and_values_are_of_both():
+    def joined(x):
+        import jax.numpy as jnp
+
+        return jnp.concatenate([x["a"], x["b"]], 1) @ V[:5, :2].astype(x["a"].dtype)
+
+    two = nj.network(joined, batched=True)
+    x = {"a": X[:4, :3].astype("float32"), "b": X[:4, 3:5].astype("float32")}
+    made = nj.report(two, x, path=None, sections=["overview", "formula", "drawing", "jacobian", "explorer"])
+    assert not any("error" in found for found in made.numbers.values())
+    assert "one input" in made.numbers["explorer"]["absent"]
+    entries = [e for one in made.numbers["jacobian"]["each"] for e in one["largest"]]
+    assert {e["feature"] for e in entries} <= {"x0", "x1", "x2"}

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from netjac.errors import ShapeError
 from netjac.graph.outline import Node, outline
 from netjac.networks import Network, network_of
@@ -63,7 +61,7 @@ def draw(model: Any, x: Any = None, path: str | Path | None = None, *, sample: i
     `netjac.jacobian` does.
     """
     network = network_of(model)
-    point = _alone(meet(network, _blank(network) if x is None else x), sample)
+    point = _alone(meet(network, network.example("draw") if x is None else x), sample)
     traced = point.traced
     nodes = outline(traced.program, traced.inputs, traced.layers, traced.outputs)
     if _by_units(point, nodes):
@@ -85,15 +83,6 @@ def _alone(point: Point, sample: int) -> Point:
     if not -point.samples <= sample < point.samples:
         raise ShapeError(f"there is no sample {sample}: x has {point.samples}, numbered 0 to {point.samples - 1}")
     return narrowed(point, sample % point.samples, 1)
-
-
-def _blank(network: Network) -> Any:
-    """Zeros of the shapes that the network declares or has met. Raises `ShapeError`."""
-    specs = network.declared_inputs
-    if not specs or any(spec.shape is None or None in spec.shape[1 if network.batched else 0 :] for spec in specs):
-        raise ShapeError(f"the shapes of {network.name!r}'s inputs are not known; give an input: draw(model, x)")
-    arrays = [np.zeros([n or 1 for n in spec.shape or ()], spec.dtype or "float32") for spec in specs]
-    return arrays[0] if len(arrays) == 1 else {spec.name: a for spec, a in zip(specs, arrays, strict=True)}
 
 
 def _subject(point: Point, nodes: Mapping[str, Node]) -> Subject:

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+import jax
 import numpy as np
 
 from netjac.data import columns_of, numbers_of
@@ -16,6 +17,7 @@ from netjac.linear_algebra import working
 from netjac.networks import Network
 from netjac.networks.arrays import to_numpy
 from netjac.operator import Jacobian
+from netjac.precision import precise
 from netjac.scale.feed import count, cut
 from netjac.tracing import Point, meet
 
@@ -119,9 +121,11 @@ class Subject:
     @cached_property
     def outputs(self) -> np.ndarray:
         """The values of `of` at the chosen samples, (samples, m)."""
-        from netjac.attacks.classifier import values
-
-        found = values(self.point, self.point.traced.value(self.of))
+        program, value = self.point.traced.program, self.point.traced.value(self.of)
+        needed = program.needed([value])
+        with precise(self.point.wide):
+            run = jax.jit(lambda inputs, constants: program.evaluate(inputs, constants, needed)[value])
+            found = run(self.point.arguments(), list(program.constants.values()))
         return working(np.asarray(found)).reshape((len(self.chosen), -1))
 
     @cached_property
