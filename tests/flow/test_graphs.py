@@ -186,3 +186,19 @@ def test_what_makes_no_sense_is_refused():
         nj.gradient_flow(network, X)["d"]
     with pytest.raises(nj.NotDifferentiableError):
         nj.gradient_flow(nj.network(lambda x: jnp.argmax(x, -1), batched=True), X)
+
+
+def test_a_layer_begins_anew_where_other_layers_are_named_before_it():
+    """tanh(tanh(3 x W)): beside a = x W the last layer is both tanh, beside b = tanh(3 a) the second alone."""
+    W = np.random.default_rng(0).standard_normal((4, 4))
+
+    def f(x):
+        b = nj.mark(jnp.tanh(3 * nj.mark(x @ W, "a")), "b")
+        return nj.mark(jnp.tanh(b), "c")
+
+    network, x = nj.network(f, batched=True), np.random.default_rng(1).standard_normal((5, 4))
+    b = np.tanh(3 * x @ W)
+    by_b = 1 - np.tanh(b) ** 2
+    for before, slopes in (("a", by_b * 3 * (1 - b**2)), ("b", by_b), ("a", by_b * 3 * (1 - b**2))):
+        own = nj.gradient_flow(network, x, layers=[before, "c"]).layers[-1].own
+        assert np.allclose([own.largest, own.smallest], [slopes.max(), slopes.min()], rtol=1e-9)

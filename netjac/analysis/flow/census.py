@@ -46,7 +46,7 @@ class Gates:
 def gates(point: Point, piece: Segment) -> Gates:
     """The relu-like operations of a layer, and the tanh or sigmoid that it ends in."""
     with precise(point.wide):
-        return point.traced.once(("gates", piece.name), lambda: _gates(point.traced.program, piece))
+        return point.traced.once(("gates", piece.cut), lambda: _gates(point.traced.program, piece))
 
 
 def _gates(program: Program, piece: Segment) -> Gates:
@@ -108,7 +108,7 @@ class Census:
         self.samples += point.samples or 1
         if not found:
             return
-        place = ("census", tuple(piece.name for piece, _ in found))
+        place = ("census", tuple(piece.cut for piece, _ in found))
         look = point.traced.once(place, lambda: jax.jit(_looking(point, [gate for _, gate in found])))
         with precise(point.wide):
             answers = look(point.arguments(), list(point.traced.program.constants.values()))

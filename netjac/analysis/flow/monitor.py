@@ -223,7 +223,7 @@ class FlowMonitor:
         m = sweeps.width([sweeps.of])
         block, share = (sweeps.seeds(0, m), 1.0) if m <= ROWS else (sweeps.signs(PROBES), 1 / PROBES)
         look = point.traced.once(
-            ("flow squares", sweeps.of, tuple(wanted)), lambda: jax.jit(_squares(point, sweeps.of, wanted))
+            ("flow squares", sweeps.of, tuple(wanted.items())), lambda: jax.jit(_squares(point, sweeps.of, wanted))
         )
         with precise(point.wide):
             tops, sums = (np.asarray(a, np.float64) for a in look(point.arguments(), sweeps.constants, block))

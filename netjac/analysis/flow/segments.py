@@ -40,6 +40,11 @@ class Segment:
     program: Program
     identity: Key
 
+    @property
+    def cut(self) -> tuple[str, tuple[int, ...]]:
+        """What tells it from all other pieces of its trace: beside other layers, a layer's piece begins elsewhere."""
+        return self.name, self.equations
+
 
 def segments(point: Point, chosen: Sequence[str] | None = None) -> tuple[Segment, ...]:
     """The pieces of a network at its layers, in order of evaluation, or at the `chosen` ones alone.

@@ -112,7 +112,7 @@ class Sweeps:
             with precise(point.wide):
                 return compiled(piece.program, posed)
 
-        return point.traced.once(("flow plan", piece.name), made)
+        return point.traced.once(("flow plan", piece.cut), made)
 
     # The output by a layer -------------------------------------------------------------------------------------
 
