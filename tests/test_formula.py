@@ -236,3 +236,8 @@ def test_the_command_prints_and_saves(image_net, tmp_path, capsys):
 def test_an_example_without_samples_is_refused():
     with pytest.raises(nj.ShapeError, match="no samples"):
         nj.formula(nj.network(lambda x: x * 2, batched=True), np.ones((0, 3)))
+
+
+def test_an_activation_with_a_derivative_of_its_own_is_called_by_its_name():
+    (symbol,) = nj.formula(nj.network(jax.nn.relu, batched=True), np.ones((1, 3))).symbols
+    assert symbol.meaning == "relu"

@@ -8,6 +8,7 @@ from typing import Any
 
 from netjac.formula.expression import Atom
 from netjac.formula.graph import Graph
+from netjac.graph.program import Equation
 
 DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 STRUCTURE = {
@@ -84,7 +85,7 @@ class Namer:
         text, latex, flipped, flipped_latex = self._written(atom)
         shape = graph.program.size(atom.head), graph.program.size(atom.tail)
         scan = kind == "partial" and eqn.name in ("scan", "while")
-        functions = [graph.equation(v).name for v in (*sorted(atom.inner, key=graph.order), atom.head)]
+        functions = [_function(graph.equation(v)) for v in (*sorted(atom.inner, key=graph.order), atom.head)]
         meaning = " ∘ ".join(dict.fromkeys(n for n in reversed(functions) if n != "name"))
         layer = graph.owners.get(atom.head, "")
         structure = STRUCTURE["scan" if scan else kind]
@@ -218,3 +219,11 @@ class Namer:
 
 def sub(number: int) -> str:
     return str(number).translate(DIGITS)
+
+
+def _function(eqn: Equation) -> str:
+    """What an equation computes: the primitive, or the function that has a derivative of its own, by the name it was given."""
+    if eqn.name != "custom_jvp_call":
+        return eqn.name
+    told = getattr(eqn.parameters["call_jaxpr"].jaxpr.debug_info, "func_src_info", "").split()
+    return told[0] if told else eqn.name
