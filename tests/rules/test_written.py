@@ -85,7 +85,7 @@ def pools(draw):
     return (lambda x: lax.reduce_window(x, INIT[reducer], reducer, window, strides, padding)), x
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(convolutions())
 def test_a_convolution_written_out_has_every_entry(case):
     assume(holds(*case))

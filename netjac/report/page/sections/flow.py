@@ -12,7 +12,7 @@ from netjac.report.page.section import AbsentError, Found, Section
 from netjac.report.page.subject import LARGE_NETWORK, Subject
 
 SAMPLES, CENSUS = 4, 512
-LARGE_LAYERS = 4
+LARGE_LAYERS = 2
 MOST_OUTPUTS = 256
 
 
