@@ -8,7 +8,7 @@ verified as a whole by the caller: recognition may fail, but never be believed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -96,6 +96,14 @@ class _Cuts:
 
     def at(self, first: int, last: int, points: np.ndarray) -> np.ndarray:
         """The piece between two cuts evaluated at (k, size) points: (k, size after), float64."""
+        return np.asarray(jax.vmap(self._piece(first, last))(jnp.asarray(points, np.float64)))
+
+    def slopes(self, first: int, last: int, points: np.ndarray) -> np.ndarray:
+        """Of a piece that acts entry by entry, its derivative at (k, size) points, with the framework's own at kinks."""
+        piece, x = self._piece(first, last), jnp.asarray(points, np.float64)
+        return np.asarray(jax.vmap(lambda one: jax.jvp(piece, (one,), (jnp.ones_like(one),))[1])(x))
+
+    def _piece(self, first: int, last: int) -> Callable[[jax.Array], jax.Array]:
         source, target = self.values[first], self.values[last]
         piece = self.own[self.places[first] : self.places[last]]
 
@@ -103,7 +111,7 @@ class _Cuts:
             given = {**self.fixed, source: x.reshape(self.program.shape(source))}
             return _evaluated(self.program, piece, given)[target].reshape(-1)
 
-        return np.asarray(jax.vmap(one)(jnp.asarray(points, np.float64)))
+        return one
 
     def size(self, at: int) -> int:
         return self.program.size(self.values[at])
@@ -147,7 +155,7 @@ def _activation(cuts: _Cuts, at: int, last: int) -> tuple[Activation, int] | Non
         if cuts.size(end) == cuts.size(at) and not all(cuts.affine(k) for k in range(at, end)):
             ends.append(end)
     for end in reversed(ends):
-        activation = recognise(partial(cuts.at, at, end), cuts.size(at))
+        activation = recognise(partial(cuts.at, at, end), partial(cuts.slopes, at, end), cuts.size(at))
         if activation is not None:
             return activation, end
     return None

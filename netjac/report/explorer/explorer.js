@@ -91,24 +91,33 @@
     choose(within(state.i + by[0], now.y.length), within(state.j + by[1], state.x.length));
   });
 
+  /* The u-th value after l steps. A logit is no layer of its own: it has its layer's number, or its output's name. */
   function label(l, u) {
-    const last = now.run.steps.length;
+    const made = now.run.steps[l - 1], last = now.run.steps.length;
     if (l === 0) return data.features[u];
     if (l === last) return data.outputs[u];
-    const kind = now.run.steps[l].weights === null ? "z" : "h";
-    return `${kind}${l}[${u}]`;
+    if (made.name !== "logits") return `h${made.layer}[${u}]`;
+    return l === last - 1 ? `logit of ${data.outputs[u]}` : `z${made.layer}[${u}]`;
   }
   function drawPaths() {
     const found = N.paths(now.run.steps, state.j, state.i, MOST_PATHS), whole = now.J[state.i][state.j];
     const sum = found.reduce((s, p) => s + p.product, 0);
-    const share = v => whole === 0 ? "" : `${(100 * v / whole).toFixed(1)} %`.replace("-", "−");
-    const rows = found.map(p => make("tr", {}, make("td", {}, p.units.map((u, l) => label(l, u)).join(" → ")), number(p.product), make("td", {class: "nx-share"}, share(p.product))));
+    const share = v => make("td", {class: "nx-share"}, whole === 0 ? "" : `${(100 * v / whole).toFixed(1)} %`.replace("-", "−"));
+    const row = (v, name, more = {}) => make("tr", {}, number(v, "td", more), share(v), make("th", {scope: "row"}, name));
+    const rows = found.map(p => {
+      const names = p.units.map((u, l) => label(l, u));
+      const made = row(p.product, (names.length > 2 ? names.slice(1, -1) : names).join(" → "));
+      made.dataset.units = p.units.join(" ");
+      return made;
+    });
+    const soft = now.run.steps.filter(s => s.slopes === null);
     paths.replaceChildren(picture(found), make("div", {class: "nx-scroll"}, make("table", {},
       make("caption", {}, `The largest paths from ${data.features[state.j]} to ${data.outputs[state.i]}`),
-      make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "path"), make("th", {scope: "col"}, "product"), make("th", {scope: "col"}, "share of J"))), make("tbody", {}, ...rows),
-      make("tfoot", {}, make("tr", {}, make("th", {scope: "row"}, `these ${found.length}`), number(sum, "td", {class: "nx-sum"}), make("td", {class: "nx-share"}, share(sum))),
-        make("tr", {}, make("th", {scope: "row"}, "all other paths"), number(whole - sum, "td", {class: "nx-rest"}), make("td", {class: "nx-share"}, share(whole - sum))),
-        make("tr", {}, make("th", {scope: "row"}, `all paths = J[${state.i}, ${state.j}]`), number(whole, "td", {class: "nx-whole"}))))));
+      make("thead", {}, make("tr", {}, make("th", {scope: "col", class: "nx-n"}, "product"), make("th", {scope: "col", class: "nx-n"}, "share of J"), make("th", {scope: "col"}, "by way of"))), make("tbody", {}, ...rows),
+      make("tfoot", {}, row(sum, `these ${found.length}`, {class: "nx-sum"}), row(whole - sum, "all other paths", {class: "nx-rest"}),
+        row(whole, `all paths = J[${state.i}, ${state.j}]`, {class: "nx-whole"}))),
+      ...soft.slice(0, 1).map(s => make("p", {class: "nx-soft"}, `Of a ${s.name} every output depends on every logit, so a path reaches its output by any of them: the last factor is ` +
+        (s.name === "softmax" ? "p[i] (1 − p[i]) by the output's own logit and −p[i] p[k] by the logit of k." : "1 − p[i] by the output's own logit and −p[k] by the logit of k.")))));
   }
   function picture(found) {
     const sizes = [state.x.length, ...now.run.steps.map(s => s.values.length)], height = 230, width = 120 * sizes.length;
@@ -137,20 +146,20 @@
   function drawSteps() {
     const all = N.backward(now.run, state.i);
     state.step = Math.min(state.step, all.length - 1);
-    const s = all[state.step], l = s.step + 1, last = now.run.steps.length, units = Array.from(s.delta).slice(0, 40);
-    const formula = l === 0 ? `∂${data.outputs[state.i]}/∂x = W1ᵀ δ1` : s.slopes === null ? `δ${l} = (∂${s.name}/∂z)ᵀ e`
-      : l === last ? `δ${l} = φ′(z${l}) e` : `δ${l} = φ′(z${l}) ${now.run.steps[l].weights ? `W${l + 1}ᵀ ` : ""}δ${l + 1}`;
-    const names = l === 0 ? data.features : units.map((_, u) => `unit ${u}`);
-    const columns = s.slopes ? ["z", "φ′(z)", "from above", "δ"] : ["δ"];
-    said.textContent = `Step ${state.step + 1} of ${all.length}: ${formula}` + (l ? ` (${s.name})` : "");
+    const s = all[state.step], l = s.layer, units = Array.from(s.delta).slice(0, 40), weights = `W${l + 1}ᵀ δ${l + 1}`;
+    const from = l === layers.length ? "e" : s.slopes ? weights : `(${weights})`, soft = s.name === "softmax";
+    const formula = l === 0 ? `∂${data.outputs[state.i]}/∂x = ${weights}` : s.slopes ? `δ${l} = φ′(z${l}) ${from}` : `δ${l} = ${soft ? "(diag(p) − p pᵀ)" : "(I − p 1ᵀ)"} ${from}`;
+    const names = l === 0 ? data.features : s.slopes === null && l === layers.length ? data.outputs.map(name => `logit of ${name}`) : units.map((_, u) => `unit ${u}`);
+    const columns = l === 0 ? [`∂${data.outputs[state.i]}/∂x`] : s.slopes ? ["z", "φ′(z)", "from above", "δ"] : ["z", "from above", "δ"];
+    said.textContent = `Step ${state.step + 1} of ${all.length}: ${formula}` + (l ? ` (${s.name}${l === layers.length ? `; e is 1 at ${data.outputs[state.i]}, 0 elsewhere` : ""})` : "");
     body.replaceChildren(
-      make("div", {class: "nx-scroll"}, make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...columns.map(c => make("th", {scope: "col"}, c)))),
+      make("div", {class: "nx-scroll"}, make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...columns.map(c => make("th", {scope: "col", class: "nx-n"}, c)))),
         make("tbody", {}, ...units.map((d, u) => make("tr", {}, make("th", {scope: "row"}, names[u]),
-          ...(s.slopes ? [number(s.z[u]), number(s.slopes[u]), number(s.above[u])] : []), number(d, "td", {class: "nx-delta"})))))),
+          ...(l ? [number(s.z[u]), ...(s.slopes ? [number(s.slopes[u])] : []), number(s.above[u])] : []), number(d, "td", {class: "nx-delta"})))))),
       ...(units.length < s.delta.length ? [make("p", {}, `The first ${units.length} of ${s.delta.length} units.`)] : []));
     back.disabled = state.step === 0; next.disabled = state.step === all.length - 1;
   }
-  const turn = by => { state.step = Math.max(0, Math.min(now.run.steps.length, state.step + by)); drawSteps(); };
+  const turn = by => { state.step = Math.max(0, Math.min(layers.length, state.step + by)); drawSteps(); };
   const back = make("button", {type: "button", class: "nx-back", onclick: () => turn(-1)}, "← Back");
   const next = make("button", {type: "button", class: "nx-next", onclick: () => turn(1)}, "Next →");
   const body = make("div"), said = make("p", {class: "nx-formula", "aria-live": "polite"});

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from netjac.errors import TooLargeError, UnsupportedOperationError
+from netjac.report.explorer.activations import Activation
 from netjac.report.explorer.chain import Layer, chain_of
 
 MOST_BYTES = 1_500_000
@@ -46,16 +47,16 @@ def _told(layer: Layer) -> dict[str, Any]:
         "bias": packed(layer.bias),
         "activation": layer.activation.name,
         "parameter": layer.activation.parameter,
+        "kinks": [list(pair) for pair in layer.activation.kinks],
     }
 
 
 def evaluated(layers: Sequence[dict[str, Any]], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(y, J) at one input, from what was exported and NumPy alone."""
-    from netjac.report.explorer.activations import Activation
-
     h, jacobian = np.asarray(x, np.float64).reshape(-1), np.eye(np.size(x))
     for layer in layers:
-        weights, activation = unpacked(layer["weights"]), Activation(layer["activation"], layer["parameter"])
+        weights = unpacked(layer["weights"])
+        activation = Activation(layer["activation"], layer["parameter"], tuple(map(tuple, layer["kinks"])))
         z = weights @ h + unpacked(layer["bias"])
         h, jacobian = activation.value(z), activation.jacobian(z) @ weights @ jacobian
     return h, jacobian
@@ -63,9 +64,11 @@ def evaluated(layers: Sequence[dict[str, Any]], x: np.ndarray) -> tuple[np.ndarr
 
 def verify(layers: Sequence[dict[str, Any]], x: np.ndarray, y: np.ndarray, jacobian: np.ndarray) -> None:
     """Raise `UnsupportedOperationError` unless what was exported gives the network's own values and J, in float64."""
+    scales = np.abs(y).max(initial=1e-300), np.abs(jacobian).max(initial=1e-300)
     for sample, own, exact in zip(x, y, jacobian, strict=True):
         value, matrix = evaluated(layers, sample)
-        for ours, theirs, what in ((value, own.reshape(-1), "outputs"), (matrix, exact, "Jacobian")):
-            error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-300)
+        pairs = (value, own.reshape(-1), "outputs"), (matrix, exact.reshape(matrix.shape), "Jacobian")
+        for (ours, theirs, what), scale in zip(pairs, scales, strict=True):
+            error = np.abs(ours - theirs).max() / scale
             if not error <= ROUNDING:
                 raise UnsupportedOperationError(f"the exported chain's {what} differ from the network's by {error:.1e}")

@@ -4,39 +4,58 @@ const NetjacNetwork = (() => {
   const ALPHA = 1.6732632423543772, SCALE = 1.0507009873554805, ROOT = Math.sqrt(2 / Math.PI);
   const sigmoid = z => z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z));
 
-  /* erf by its Taylor series near 0 and a continued fraction of erfc beyond: to rounding. */
-  function erf(x) {
+  /* erfc(x) = 1 − erf(x): the Taylor series of erf near 0, a continued fraction beyond; to rounding, tails included. */
+  function erfc(x) {
     const t = Math.abs(x);
-    if (t > 6) return Math.sign(x);
     if (t < 2.5) {
       let term = x, sum = x;
       for (let n = 1; n < 100; n++) { term *= -x * x / n; sum += term / (2 * n + 1); }
-      return 2 / Math.sqrt(Math.PI) * sum;
+      return 1 - 2 / Math.sqrt(Math.PI) * sum;
     }
     let f = t;
     for (let k = 80; k > 0; k--) f = t + k / 2 / f;
-    return Math.sign(x) * (1 - Math.exp(-t * t) / (f * Math.sqrt(Math.PI)));
+    const tail = Math.exp(-t * t) / (f * Math.sqrt(Math.PI));
+    return x > 0 ? tail : 2 - tail;
   }
-  const gauss = z => (1 + erf(z / Math.SQRT2)) / 2;
+  const gauss = z => erfc(-z / Math.SQRT2) / 2;
+  const softplus = z => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+  const clip = (z, low, high) => Math.min(Math.max(z, low), high);
+  const inside = (z, low, high) => z > low && z < high ? 1 : 0;
+  /* (1 − t²) c for t that is 1 in size where c overflows. */
+  const fading = (t, c) => Math.abs(t) === 1 ? 0 : (1 - t * t) * c;
   const geluTanh = z => Math.tanh(ROOT * (z + 0.044715 * z ** 3));
 
   /* name → [φ(z, a), φ′(z, a)] */
   const ELEMENTWISE = {
     linear: [z => z, () => 1],
     relu: [z => Math.max(z, 0), z => z > 0 ? 1 : 0],
+    relu6: [z => clip(z, 0, 6), z => inside(z, 0, 6)],
     leaky_relu: [(z, a) => z > 0 ? z : a * z, (z, a) => z > 0 ? 1 : a],
     elu: [(z, a) => z > 0 ? z : a * Math.expm1(z), (z, a) => z > 0 ? 1 : a * Math.exp(z)],
     selu: [z => SCALE * (z > 0 ? z : ALPHA * Math.expm1(z)), z => SCALE * (z > 0 ? 1 : ALPHA * Math.exp(z))],
     gelu: [z => z * gauss(z), z => gauss(z) + z * Math.exp(-z * z / 2) / Math.sqrt(2 * Math.PI)],
     gelu_tanh: [z => z / 2 * (1 + geluTanh(z)), z => {
       const t = geluTanh(z);
-      return (1 + t) / 2 + z / 2 * (1 - t * t) * ROOT * (1 + 3 * 0.044715 * z * z);
+      return (1 + t) / 2 + fading(t, z / 2 * ROOT * (1 + 3 * 0.044715 * z * z));
     }],
     silu: [z => z * sigmoid(z), z => sigmoid(z) * (1 + z * (1 - sigmoid(z)))],
-    softplus: [z => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))), sigmoid],
+    softplus: [softplus, sigmoid],
     sigmoid: [sigmoid, z => sigmoid(z) * (1 - sigmoid(z))],
+    log_sigmoid: [z => -softplus(-z), z => sigmoid(-z)],
+    mish: [z => z * Math.tanh(softplus(z)), z => {
+      const t = Math.tanh(softplus(z));
+      return t + fading(t, z * sigmoid(z));
+    }],
+    softsign: [z => z / (1 + Math.abs(z)), z => 1 / (1 + Math.abs(z)) ** 2],
     tanh: [Math.tanh, z => 1 - Math.tanh(z) ** 2],
+    tanh_shrink: [z => z - Math.tanh(z), z => Math.tanh(z) ** 2],
+    hard_sigmoid: [z => clip(z + 3, 0, 6) / 6, z => inside(z, -3, 3) / 6],
+    hard_silu: [z => z * (clip(z + 3, 0, 6) / 6), z => z < 3 ? inside(z, -3, 3) * (2 * z + 3) / 6 : 1],
+    hard_tanh: [z => clip(z, -1, 1), z => inside(z, -1, 1)],
   };
+
+  /* At a kink the network's own convention, which the page is given; elsewhere the derivative. */
+  const slopeOf = (slope, z, a, kinks) => { const at = kinks.find(([k]) => k === z); return at ? at[1] : slope(z, a); };
 
   function unpack(given) {
     const bytes = Uint8Array.from(atob(given.data), c => c.charCodeAt(0));
@@ -58,27 +77,28 @@ const NetjacNetwork = (() => {
     return [e.map(v => v / sum), top + Math.log(sum)];
   }
 
-  /* Every layer split into steps of one dense matrix each: φ′(z) W, and for softmax its own matrix after W. */
+  /* Every layer split into steps of one dense matrix each: φ′(z) W; before a softmax its logits z = W h + b, and then its own
+     matrix. `layer` numbers the layers from 1, so that logits and their softmax have one number. */
   function forward(layers, x) {
     let h = Float64Array.from(x);
     const steps = [];
-    for (const {weights, bias, activation, parameter} of layers) {
-      const z = Float64Array.from(weights, (row, k) => dot(row, h) + bias[k]);
+    layers.forEach(({weights, bias, activation, parameter, kinks}, k) => {
+      const layer = k + 1, z = Float64Array.from(weights, (row, u) => dot(row, h) + bias[u]);
       if (vectorial(activation)) {
         const [p, log] = softmax(z), soft = activation === "softmax";
         const matrix = p.map((pi, i) => Float64Array.from(p, (pj, j) =>
           soft ? pi * ((i === j) - pj) : (i === j) - pj));
-        steps.push({name: "linear", weights, z, slopes: new Float64Array(z.length).fill(1), values: z, matrix: weights});
-        h = Float64Array.from(z, (v, k) => soft ? p[k] : v - log);
-        steps.push({name: activation, weights: null, z, slopes: null, values: h, matrix});
+        steps.push({layer, name: "logits", weights, z, values: z, matrix: weights});
+        h = Float64Array.from(z, (v, u) => soft ? p[u] : v - log);
+        steps.push({layer, name: activation, weights: null, z, slopes: null, values: h, matrix});
       } else {
         const [f, slope] = ELEMENTWISE[activation];
-        const slopes = z.map(v => slope(v, parameter));
+        const slopes = z.map(v => slopeOf(slope, v, parameter, kinks));
         h = z.map(v => f(v, parameter));
-        steps.push({name: activation, weights, z, slopes, values: h,
+        steps.push({layer, name: activation, weights, z, slopes, values: h,
           matrix: weights.map((row, i) => row.map(w => slopes[i] * w))});
       }
-    }
+    });
     return {steps, values: h};
   }
 
@@ -112,17 +132,19 @@ const NetjacNetwork = (() => {
     return best[i].filter(p => p.product !== 0);
   }
 
-  /* δ of output i at every step, last first: δ_l = φ′(z_l) W_{l+1}ᵀ δ_{l+1}; at last ∂y_i/∂x = W_1ᵀ δ_1. */
+  /* δ_l = ∂y_i/∂z_l of every layer, last first: φ′(z_l) W_{l+1}ᵀ δ_{l+1}, of a softmax (∂p/∂z)ᵀ in φ′'s place; at last
+     ∂y_i/∂x = W_1ᵀ δ_1. `above` is what comes from the layer above: ∂y_i/∂h_l. */
   function backward({steps, values}, i) {
     let above = unit(values.length, i);
     const found = [];
     for (let l = steps.length - 1; l >= 0; l--) {
-      const {slopes, weights, matrix, name} = steps[l];
+      const {layer, slopes, matrix, name, z} = steps[l];
       const delta = slopes ? above.map((v, k) => v * slopes[k]) : pull(above, matrix);
-      found.push({step: l, name, above, slopes, delta, z: steps[l].z});
-      above = weights ? pull(delta, weights) : delta;
+      found.push({layer, name, above, slopes, delta, z});
+      if (!slopes) l -= 1;
+      above = pull(delta, steps[l].weights);
     }
-    found.push({step: -1, name: "input", above, slopes: null, delta: above, z: null});
+    found.push({layer: 0, name: "input", above, slopes: null, delta: above, z: null});
     return found;
   }
 

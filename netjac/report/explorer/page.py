@@ -75,9 +75,9 @@ def explorer(
     """The explorer of a network with one input and one output, at `samples` of the rows of X, evenly spread.
 
     A chain of dense layers and known activations is exported with its weights, after the exported numbers were evaluated
-    with NumPy and found equal to the network's values and Jacobian in float64. Any other network is shown by its values
-    and Jacobians at the samples, and between them by y + J Δx, labelled as such. Where either takes more than
-    `MOST_BYTES`, a sentence takes its place. Raises `ShapeError` and what `jacobian` raises.
+    with NumPy and found equal to the network's values and Jacobian in float64, at the samples and at points that the sliders
+    reach. Any other network is shown by its values and Jacobians at the samples, and between them by y + J Δx, labelled as
+    such. Where either takes more than `MOST_BYTES`, a sentence takes its place. Raises `ShapeError` and what `jacobian` raises.
     """
     if samples < 1:
         raise ShapeError(f"samples={samples}: at least one sample must be shown")
@@ -106,10 +106,21 @@ def explorer(
     try:
         layers = chain_data(widened(point))
         verify(layers, chosen, y, matrices)
+        moved = _within_reach(flat, chosen)
+        verify(layers, moved, *map(np.asarray, value_and_jacobian(model, moved)))
     except (UnsupportedOperationError, TooLargeError) as refused:
         preview = {"values": packed(y), "jacobians": packed(matrices), "reason": str(refused)}
         return _within(Explorer("linear", str(refused), {**data, "kind": "linear", **preview}))
     return _within(Explorer("chain", "", {**data, "kind": "chain", "layers": layers}))
+
+
+def _within_reach(flat: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """As many points as were chosen, anywhere that the sliders go: to a quarter of a feature's range beyond its ends."""
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    gap = np.where(high > low, high - low, np.where(low == 0, 1, np.abs(low))) / 4
+    found = np.random.default_rng(0).uniform(low - gap, high + gap, (len(chosen), flat.shape[1]))
+    found[0], found[-1] = low - gap, high + gap
+    return found.reshape(chosen.shape)
 
 
 def _within(made: Explorer) -> Explorer:
