@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -86,20 +84,3 @@ def written(expression: Expression, name: Callable[[Atom | Named], str], identit
         for f in expression.factors
     )
     return space.join(parts)
-
-
-def computed(
-    expression: Expression,
-    value: Callable[[Atom | Named], Any],
-    identity: Any,
-    times: Callable[[Any, Any], Any],
-) -> Any:
-    """The expression with `value` in place of names, multiplied from the left as it is written."""
-    if isinstance(expression, Atom | Named):
-        return value(expression)
-    if isinstance(expression, Sum):
-        parts = [computed(term, value, identity, times) for term in expression.terms]
-        return reduce(lambda a, b: a + b, parts)
-    if not expression.factors:
-        return identity
-    return reduce(times, (computed(factor, value, identity, times) for factor in expression.factors))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
 
-from netjac.errors import MissingExtraError, ShapeError, TooLargeError
+from netjac.errors import MissingExtraError, ShapeError, TooLargeError, UnknownNameError
+from netjac.formula import numbers
 from netjac.formula.derivation import Step, steps_of
-from netjac.formula.expression import Atom, Expression, Named, Sum, computed, written
-from netjac.formula.numbers import matrices
+from netjac.formula.expression import Atom, Expression, Named, Sum, written
+from netjac.formula.numbers import Memory
 from netjac.formula.symbols import Symbol, sub
 from netjac.networks.network import Network
 from netjac.tracing import Point, meet, narrowed
@@ -75,38 +76,66 @@ class Formula:
         """Backpropagation's recursion, δ = (∂output/∂z)ᵀ step by step from the output to the input."""
         return steps_of(self._expression, self._equations, self._named, self._numbers, self.wrt)
 
-    def backpropagation(self, x: Any) -> dict[str, np.ndarray]:
-        """δ of each step at x: name → (batch, entries of z, entries of the output). The last one is Jᵀ."""
-        runs = [self._values(point) for point in self._pieces(x)]
-        found: dict[str, list[np.ndarray]] = {}
-        for value in runs:
-            delta = np.eye(self._size[0], dtype=self._sides.dtype)
-            for step in self.derivation:
-                factor = self._computed(step.expression, value) if step.expression is not None else np.eye(len(delta))
-                delta = factor.T @ delta
-                found.setdefault(step.name, []).append(delta)
-        return {name: np.stack(deltas) for name, deltas in found.items()}
+    def backpropagation(self, x: Any, memory: Memory = None) -> dict[str, np.ndarray]:
+        """δ of each step at x: name → (batch, entries of z, entries of the output). The last one is Jᵀ.
 
-    def factors(self, x: Any) -> dict[str, np.ndarray]:
-        """Name → (batch, rows, columns); batch is 1 where the samples are not independent, and the factors are of all."""
-        runs = [matrices(point, self._named) for point in self._pieces(x)]
-        return {symbol.text: np.stack([run[atom] for run in runs]) for atom, symbol in self._named.items()}
+        Raises `TooLargeError` where they take more than `memory` (bytes or "4GiB"; by default 60 % of what is free).
+        """
+        pieces = self._pieces(x)
+        if self._expression is None or not pieces:
+            return {}
+        made = numbers.derivation(pieces[0], self._subject, [step.expression for step in self.derivation])
+        names = [step.name for step in self.derivation]
+        told = "the steps of the derivation", names, "`F.derivation`, which has no numbers"
+        deltas = numbers.written_out(*told, made, pieces, memory)
+        return {name: delta.swapaxes(1, 2) for name, delta in zip(names, deltas, strict=True)}
 
-    def evaluate(self, x: Any) -> np.ndarray:
+    def factors(self, x: Any, names: Iterable[str] | None = None, memory: Memory = None) -> dict[str, np.ndarray]:
+        """Name → (batch, rows, columns); batch is 1 where the samples are not independent, and the factors are of all.
+
+        With `names`, only those. Raises `UnknownNameError`, and `TooLargeError` where the factors, written out, take more
+        than `memory` (bytes or "4GiB"; by default 60 % of what is free).
+        """
+        atoms = {symbol.text: atom for atom, symbol in self._named.items()}
+        chosen = list(atoms if names is None else dict.fromkeys(names))
+        for name in chosen:
+            if name not in atoms:
+                raise UnknownNameError.of("factor", name, atoms)
+        pieces = self._pieces(x)
+        symbols = [self._named[atoms[name]] for name in chosen]
+        if self._expression is None or not pieces:
+            return {symbol.text: np.zeros((0, *symbol.shape), self._sides.dtype) for symbol in symbols}
+        made = numbers.factors(pieces[0], self._subject, [atoms[name] for name in chosen])
+        told = "the factors", [*map(numbers.described, symbols)], "some of them by names="
+        return dict(zip(chosen, numbers.written_out(*told, made, pieces, memory), strict=True))
+
+    def evaluate(self, x: Any, memory: Memory = None) -> np.ndarray:
         """The Jacobian at x, the factors multiplied as the formula says, laid out as `nj.jacobian` does: (batch, *out, *in).
 
-        Raises `ShapeError` where x is not of the shape of the example (but for the number of samples).
+        They are multiplied from the left or from the right, whichever takes less, and none is written out. Raises
+        `ShapeError` where x is not of the shape of the example (but for the number of samples), and `TooLargeError` where
+        the result takes more than `memory` (bytes or "4GiB"; by default 60 % of what is free).
         """
-        found = []
-        for point in self._pieces(x):
-            if self._expression is None:
-                found.append(np.zeros(self._size, self._sides.dtype))
-            else:
-                found.append(self._computed(self._expression, self._values(point)))
+        pieces = self._pieces(x)
         shape = (*self._sides.out, *self._sides.inn)
-        if self._sides.batch is None:
-            return found[0].reshape(shape)
-        return np.stack(found).reshape(len(found), *shape) if found else np.zeros((0, *shape), self._sides.dtype)
+        found = self._multiplied(pieces, memory)
+        return found.reshape(shape if self._sides.batch is None else (len(found), *shape))
+
+    def _multiplied(self, pieces: list[Point], memory: Memory) -> np.ndarray:
+        """(pieces, rows, columns)"""
+        result = len(pieces) * self._size[0] * self._size[1] * self._sides.dtype.itemsize
+        limit = numbers.room(result, memory)
+        numbers.refuse_result(result, limit)
+        found = np.zeros((len(pieces), *self._size), self._sides.dtype)
+        if self._expression is None or not pieces:
+            return found
+        ways = numbers.evaluations(pieces[0], self._subject)
+        limit = numbers.room(result + max(way.plan.peak for way in ways), memory)
+        way = next((way for way in ways if result + way.plan.peak <= limit), ways[0])
+        numbers.refuse_working(self._subject, way, limit - result)
+        for place, piece in enumerate(pieces):
+            found[place] = way.run(piece)[0]
+        return found
 
     def sympy(self, entries: bool = False) -> Any:
         """The formula in SymPy: matrix symbols of the factors' shapes, or with `entries` an explicit matrix of their entries.
@@ -170,21 +199,12 @@ class Formula:
             )
         return pieces
 
-    def _values(self, point: Point) -> dict[Atom, np.ndarray]:
-        return matrices(point, self._named)
-
-    def _computed(self, expression: Expression, values: dict[Atom, np.ndarray]) -> np.ndarray:
-        known: dict[int, Any] = {}
-
-        def value(name: Atom | Named) -> Any:
-            if isinstance(name, Atom):
-                return values[name]
-            if name.value not in known:
-                known[name.value] = computed(self._equations[name.value], value, Eye(), times)
-            return known[name.value]
-
-        found = computed(expression, value, Eye(), times)
-        return found.to(self._size[0], self._sides.dtype) if isinstance(found, Eye) else found
+    @property
+    def _subject(self) -> numbers.Subject:
+        assert self._expression is not None
+        traced = self._point.traced
+        ends = traced.value(self.wrt), traced.value(self.of)
+        return numbers.Subject(*ends, self._expression, self._equations, self._named)
 
     def _written(self, expression: Expression | None) -> str:
         return "0" if expression is None else written(expression, self._text_of, "I", " ")
@@ -211,28 +231,3 @@ class Formula:
 
         cells = ((s.text, f"{s.shape[0]} × {s.shape[1]}", s.structure, s.layer) for s in self.symbols)
         return f"<div>{self.mathml}</div>{rows(('factor', 'shape', 'structure', 'layer'), cells)}"
-
-
-@dataclass(frozen=True)
-class Eye:
-    """The identity of whatever size its neighbour has; `times` what it is scaled by, where several are added."""
-
-    count: int = 1
-
-    def to(self, size: int, dtype: Any) -> np.ndarray:
-        return self.count * np.eye(size, dtype=dtype)
-
-    def __add__(self, other: Any) -> Any:
-        if isinstance(other, Eye):
-            return Eye(self.count + other.count)
-        return other + (self.count * np.eye(len(other), dtype=other.dtype))
-
-    __array_ufunc__ = None
-    __radd__ = __add__
-
-
-def times(a: Any, b: Any) -> Any:
-    """The product of two matrices, either of which may be a multiple of the identity."""
-    if isinstance(a, Eye):
-        return Eye(a.count * b.count) if isinstance(b, Eye) else a.count * b
-    return a * b.count if isinstance(b, Eye) else a @ b

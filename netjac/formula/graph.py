@@ -89,11 +89,7 @@ class Graph:
         same = program.shape(tail) == program.shape(head)
         if eqn.operands.count(tail) == 1 and same and eqn.name in (*SAME, "neg"):
             return "negation" if eqn.name == "neg" or (eqn.name == "sub" and eqn.operands[1] == tail) else "same"
-        if (
-            eqn.name in KEEPS_ORDER
-            and program.size(tail) == program.size(head)
-            and not eqn.parameters.get("dimensions")
-        ):
+        if self._keeps_order(tail, head):
             return "same"
         if eqn.name in ("dot_general", "conv_general_dilated"):
             others = [n for n in eqn.operands if n != tail]
@@ -106,6 +102,15 @@ class Graph:
         if self.is_diagonal(tail, head):
             return "activation"
         return "pooling" if eqn.name.startswith(POOLING) else "partial"
+
+    def _keeps_order(self, tail: int, head: int) -> bool:
+        """Whether the entries, in row-major order, stay as they are: axes come, go or change places, of one entry each."""
+        eqn, program = self.equation(head), self.program
+        if eqn.name == "transpose":
+            moved = [axis for axis in eqn.parameters["permutation"] if program.shape(tail)[axis] != 1]
+            return moved == sorted(moved)
+        turned = eqn.name == "reshape" and eqn.parameters.get("dimensions")
+        return eqn.name in KEEPS_ORDER and program.size(tail) == program.size(head) and not turned
 
     def is_diagonal(self, tail: int, head: int) -> bool:
         terms = self.edges.below[head][tail]

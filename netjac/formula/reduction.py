@@ -15,7 +15,7 @@ from netjac.formula.graph import Graph
 
 SUMMING = frozenset({"reduce_sum", "broadcast_in_dim", "reshape", "expand_dims"})
 NORMALISING = frozenset({"add", "add_any", "sub", "mul", "div", "neg", "square", "integer_pow", "sqrt", "rsqrt", "max",
-                         "reduce_sum", "name", "convert_element_type", *SUMMING})  # fmt: skip
+                         "reduce_sum", "select_n", "name", "convert_element_type", *SUMMING})  # fmt: skip
 
 
 @dataclass

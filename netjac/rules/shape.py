@@ -29,10 +29,16 @@ def reshape(program: Program, eqn: Equation, _operand: int, _result: int) -> Loc
     if eqn.parameters.get("dimensions") is not None and eqn.name == "reshape":
         return NotImplemented
     old, new = program.shape(eqn.operands[0]), program.shape(eqn.results[0])
-    refined = common_atoms(old, new)
-    if refined is None:
+    if common_atoms(old, new) is None:
         return NotImplemented
-    return Explicit(Pattern(_grouped(new, refined), _grouped(old, refined), (), proper(refined)), None, "reshape")
+    return Explicit(reshaping(new, old), None, "reshape")
+
+
+def reshaping(out: tuple[int, ...], inn: tuple[int, ...]) -> Pattern:
+    """The identity whose two sides count the same entries under different shapes, which have common atoms."""
+    refined = common_atoms(out, inn)
+    assert refined is not None, "shapes that straddle each other"
+    return Pattern(_grouped(out, refined), _grouped(inn, refined), (), proper(refined))
 
 
 def _grouped(shape: tuple[int, ...], refined: tuple[int, ...]) -> Axes:

@@ -1,4 +1,4 @@
-"""The formula: what it says for textbook networks, and that its factors multiply to the Jacobian for all others."""
+"""The formula: what it says for textbook networks, and its numbers, in small networks and in large."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
 from latex2mathml.converter import convert
-from sympy import MatrixSymbol
+from sympy import ImmutableMatrix, MatrixSymbol
 
 import netjac as nj
 from netjac.cli import main
-from tests.test_random_networks import CHANNELS, STRUCTURES, TOKENS, Maker
+from tests.formula.checks import batched, equal
+from tests.test_random_networks import Maker
 
 RNG = np.random.default_rng(0)
 
@@ -49,19 +49,6 @@ def knot(x):
     return jnp.exp(0.1 * (b * c @ SQUARE)) + c
 
 
-def batched(f):
-    return nj.network(f, batched=True)
-
-
-def equal(F, model, x, **names):
-    J = np.asarray(nj.jacobian(model, x, **names))
-    found = F.evaluate(x)
-    assert found.shape == J.shape
-    scale = max(np.abs(J).max(), 1e-30) if J.size else 1
-    assert np.abs(found - J).max(initial=0) <= (1e-11 if J.dtype == np.float64 else 1e-5) * scale
-    assert convert(F.latex).startswith("<math")
-
-
 @pytest.mark.parametrize(
     ("f", "expected"),
     [
@@ -80,14 +67,6 @@ def test_a_graph_that_is_not_series_parallel_has_named_jacobians():
     F = nj.formula(batched(knot), X)
     assert "J₁ = " in F.text
     equal(F, batched(knot), X)
-
-
-@settings(max_examples=4, deadline=None)
-@given(STRUCTURES)
-def test_random_networks_equal_their_jacobians(structure):
-    model = batched(structure.on(Maker(1)))
-    x = np.random.default_rng(2).standard_normal((structure.batch, TOKENS, CHANNELS))
-    equal(nj.formula(model, x), model, x)
 
 
 def test_a_softmax_is_named_so_where_it_is_one():
@@ -241,3 +220,61 @@ def test_an_example_without_samples_is_refused():
 def test_an_activation_with_a_derivative_of_its_own_is_called_by_its_name():
     (symbol,) = nj.formula(nj.network(jax.nn.relu, batched=True), np.ones((1, 3))).symbols
     assert symbol.meaning == "relu"
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A network whose factors take 5 GiB and 320 GiB a sample, written out, and its Jacobian 512 KiB."""
+    K, head = (weights(3, 3, 1, 8) / 3).astype("float32"), weights(8, 2).astype("float32")
+    shape = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+    def f(x):
+        h = nj.mark(jax.nn.relu(jax.lax.conv_general_dilated(x, K, **shape)), "edges")
+        return h.mean((1, 2)) @ head
+
+    model = batched(f)
+    x = RNG.standard_normal((1, 192, 192, 1)).astype("float32")
+    return model, x, nj.formula(model, x)
+
+
+def test_a_large_convolutional_network_is_evaluated_without_a_dense_factor(large):
+    model, x, F = large
+    J = np.asarray(nj.jacobian(model, x))
+    np.testing.assert_allclose(F.evaluate(x, memory="64MiB"), J, atol=1e-6 * np.abs(J).max())
+
+
+def test_factors_too_large_are_refused_by_name(large):
+    _, x, F = large
+    with pytest.raises(nj.TooLargeError, match=r"φ′₁\(z₁\) of layer 'edges' \(294912 × 294912\) with 324 GiB.*names="):
+        F.factors(x, memory="16GiB")
+    with pytest.raises(nj.TooLargeError, match="over the memory budget"):
+        F.factors(x, memory="1GiB")
+    found = F.factors(x, names=["W₂ᵀ"], memory="1MiB")
+    assert {name: factor.shape for name, factor in found.items()} == {"W₂ᵀ": (1, 2, 8)}
+    with pytest.raises(nj.UnknownNameError, match=r"no factor is called 'W₃ᵀ'.*'W₂ᵀ'"):
+        F.factors(x, names=["W₃ᵀ"])
+
+
+def test_results_too_large_are_refused(large):
+    _, x, F = large
+    with pytest.raises(nj.TooLargeError, match="the Jacobian takes 288 KiB, over the memory budget of 100 KiB"):
+        F.evaluate(x, memory="100KiB")
+    with pytest.raises(nj.TooLargeError, match=r"at K₁∗ of layer 'edges'.*`nj.jacobian"):
+        F.evaluate(x, memory="300KiB")
+    with pytest.raises(nj.TooLargeError, match="the largest is δ"):
+        F.backpropagation(x, memory="100KiB")
+
+
+def test_a_reshape_between_shapes_that_share_no_factor_is_no_factor():
+    V, W = weights(4, 3), weights(2, 2)
+    model = batched(lambda x: jnp.tanh(jnp.tanh(x[:, :, None] * V).reshape(-1, 6, 2)) @ W)
+    equal(nj.formula(model, X), model, X)
+
+
+def test_the_factors_multiply_to_the_jacobian_as_the_formula_says():
+    for f in (mlp, residual, head, knot):
+        F = nj.formula(batched(f), X)
+        factors, written = F.factors(X), F.sympy()
+        numbers = {symbol: ImmutableMatrix(factors[symbol.name][0]) for symbol in written.atoms(MatrixSymbol)}
+        product = np.array(written.xreplace(numbers).doit().as_explicit().tolist(), float)
+        np.testing.assert_allclose(product, F.evaluate(X)[0], atol=1e-12)
