@@ -103,6 +103,24 @@ def test_a_section_that_fails_says_so_and_the_rest_goes_on(model, monkeypatch):
     assert found.numbers["robustness"]["lipschitz"] is not None
 
 
+def test_what_nobody_expected_costs_its_section_alone_and_warns(model, monkeypatch):
+    from netjac.report.page.sections import check, plan
+
+    def breaks(*given, **options):
+        raise ZeroDivisionError("<b>by nothing</b>")
+
+    monkeypatch.setattr(check, "check", breaks)
+    monkeypatch.setattr(plan, "MOST_STEPS", "many")
+    with pytest.warns(RuntimeWarning, match="the report's section") as warned:
+        found = nj.report(model, X, path=None, sections=["overview", "plan", "check", "provenance"])
+    assert [re.search("section '(.*)' failed", str(one.message))[1] for one in warned] == ["plan", "check"]
+    assert found.numbers["check"] == {"error": "ZeroDivisionError: <b>by nothing</b>"}
+    assert found.numbers["plan"]["error"].startswith("TypeError")
+    assert "ZeroDivisionError: &lt;b&gt;by nothing" in found.html
+    assert found.numbers["provenance"]["seed"] == 0
+    assert "check: ZeroDivisionError" in repr(found)
+
+
 def test_of_a_large_jacobian_a_few_rows_are_shown_and_the_page_says_so(model, monkeypatch):
     from netjac.report.page import subject
 
@@ -134,6 +152,43 @@ def test_a_part_that_would_make_the_file_too_large_is_left_out_of_it(model, monk
     found = nj.report(model, X, path=None, sections=["overview", "jacobian", "sensitivity"])
     assert len(found.html.encode()) <= 30_000
     assert "would make the file too large" in found.html
+
+
+LONG = "<script>🦉 and a name of many words & more " * 30
+CHEAP = ["overview", "formula", "drawing", "jacobian", "explorer", "plan", "sensitivity", "provenance"]
+
+
+def test_an_image_net_of_many_layers_and_classes_with_long_names_keeps_to_the_size(recwarn):
+    import jax.numpy as jnp
+
+    top = np.random.default_rng(0).standard_normal((48, 1000)).astype("float32")
+
+    def deep(x):
+        h = x.reshape(len(x), 4, 56, 4, 56, 3).mean((2, 4)).reshape(len(x), 48)
+        for k in range(120):
+            h = nj.mark(jnp.tanh(h), f"{k} {LONG}")
+        return h @ top
+
+    images = np.random.default_rng(1).uniform(0, 1, (3, 224, 224, 3)).astype("float32")
+    deep.__name__ = LONG
+    names = [f"{k} {LONG}" for k in range(1000)]
+    made = nj.report(nj.network(deep, batched=True), images, path=None, sections=CHEAP, output_names=names)
+    assert 100_000 < len(made.html.encode()) <= render.MOST_BYTES == 5_000_000
+    assert not any("error" in found for found in made.numbers.values())
+    assert len(made.numbers["jacobian"]["outputs"]) == 8
+    assert max(map(len, made.numbers["jacobian"]["outputs"])) == 120
+    assert not [str(one.message) for one in recwarn if issubclass(one.category, RuntimeWarning)]
+
+
+def test_thousands_of_features_and_outputs_with_long_names_keep_to_the_size():
+    linear = np.random.default_rng(0).standard_normal((4096, 1000)).astype("float32")
+    wide = nj.network(lambda x: x @ linear, batched=True)
+    x = np.random.default_rng(1).standard_normal((4, 4096)).astype("float32")
+    names = [f"{k} {LONG}" for k in range(4096)]
+    made = nj.report(wide, x, path=None, sections=CHEAP, feature_names=names, output_names=names[:1000])
+    assert len(made.html.encode()) <= 5_000_000
+    assert not any("error" in found for found in made.numbers.values())
+    assert "would make the file too large" not in made.html
 
 
 def test_bad_arguments_are_refused_before_any_work(model):

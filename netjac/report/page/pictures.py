@@ -18,7 +18,7 @@ def png(values: np.ndarray, signed: bool, top: float | None = None) -> str:
     from matplotlib import colormaps
     from matplotlib.image import imsave
 
-    scale = largest(values) if top is None else top
+    scale = (largest(values) if top is None else top) or 1.0
     share = (values / scale + 1) / 2 if signed else values / scale
     colours = colormaps[COLOURS if signed else STRENGTH](np.clip(np.nan_to_num(share), 0, 1))
     colours[~np.isfinite(values)] = (0.6, 0.6, 0.6, 1)

@@ -16,6 +16,7 @@ from netjac.analysis.flow.result import plain
 from netjac.plan.table import memory, quantity
 
 MOST_BYTES = 5_000_000
+MOST_NAME = 120
 ASSETS = "netjac.report.page"
 
 
@@ -31,16 +32,16 @@ def fragment(name: str, **given: Any) -> Markup:
 
 def page(title: str, summary: dict[str, Any], parts: list[dict[str, Any]]) -> str:
     """The whole file, at most `MOST_BYTES` long: of parts that are too large only their numbers stay, in the JSON."""
+    title = title if len(title) <= MOST_NAME else f"{title[: MOST_NAME - 1]}…"
     while True:
         whole = _page(title, summary, parts)
-        size = len(whole.encode())
-        if size <= MOST_BYTES:
+        if len(whole.encode()) <= MOST_BYTES:
             return whole
         worst = max(range(len(parts)), key=lambda k: _size(parts[k]))
         told = f"This part takes {memory(_size(parts[worst]))} and would make the file too large. Its numbers are in the JSON."
         parts = [
             *parts[:worst],
-            {**parts[worst], "html": None, "absent": told, "data": None, "scripts": ()},
+            {**parts[worst], "html": None, "error": None, "absent": told, "data": None, "scripts": ()},
             *parts[worst + 1 :],
         ]
 
@@ -66,7 +67,8 @@ def _page(title: str, summary: dict[str, Any], parts: list[dict[str, Any]]) -> s
 
 
 def _size(part: dict[str, Any]) -> int:
-    return len((part["html"] or "").encode()) + len(json.dumps(plain(part["data"]))) + sum(map(len, part["scripts"]))
+    said = (part["html"] or part["error"] or part["absent"] or "").encode()
+    return len(said) + len(json.dumps(plain(part["data"]))) + sum(map(len, part["scripts"]))
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from netjac.networks.arrays import to_numpy
 from netjac.plan.table import memory as in_words
 from netjac.progress import Progress, tracked
 from netjac.report.html import preformatted
-from netjac.report.page.render import fragment, page
+from netjac.report.page.render import MOST_NAME, fragment, page
 from netjac.report.page.section import AbsentError, Section
 from netjac.report.page.sections import SECTIONS
 from netjac.report.page.subject import Subject, data_of
@@ -79,16 +80,16 @@ def report(
     `without` those that are left out: see `netjac.report.page.sections.SECTIONS`. `of` is the output or layer that the report
     is of (the first output, where there are several). `samples` of X, evenly spaced, are looked at one by one; of large
     Jacobians and deep networks fewer, and a few outputs. What was looked at stands on the page. `command` is what
-    the page says it is made by. With `path=None` nothing is written.
+    the page says it is made by. With `path=None` nothing is written. Names of more than 120 characters are cut.
 
-    A section that cannot be computed says why in its place. Raises `UnknownNameError`, `ShapeError`, and what
+    A section that cannot be computed says why in its place; where the reason is none that netjac expects, a `RuntimeWarning`
+    tells it too. Raises `UnknownNameError`, `ShapeError`, and what
     `netjac.network` raises.
     """
     wanted = _wanted(sections, without)
     made = network(model)
     data, columns = data_of(made, X)
-    features = tuple(map(str, feature_names)) if feature_names is not None else columns
-    outputs = None if output_names is None else tuple(map(str, output_names))
+    features, outputs = _short(columns if feature_names is None else feature_names), _short(output_names)
     told = (
         command
         or f"nj.report(model, X{'' if y is None else ', y'}, {str(path)!r}, of={of!r}, samples={samples}, seed={seed})"
@@ -124,6 +125,13 @@ def _wanted(sections: Sequence[str] | None, without: Sequence[str]) -> list[Sect
     return [s for s in SECTIONS if (sections is None or s.name in sections) and s.name not in without]
 
 
+def _short(names: Sequence[Any] | None) -> tuple[str, ...] | None:
+    """Of thousands of names a page has room for their beginnings."""
+    if names is None:
+        return None
+    return tuple(name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…" for name in map(str, names))
+
+
 def _labels(y: Any) -> np.ndarray | None:
     return None if y is None else np.asarray(to_numpy(y) if hasattr(y, "shape") else y)
 
@@ -145,16 +153,17 @@ def _part(section: Section, subject: Subject) -> dict[str, Any]:
     began = time.process_time()
     try:
         found = section.find(subject)
+        numbers = json.loads(json.dumps(plain(found.numbers), allow_nan=False))
+        html = fragment(section.name, **{**found.numbers, **found.shown})
     except AbsentError as reason:
         return {**part, "absent": str(reason), "numbers": {"absent": str(reason)}}
-    except NetjacError as error:
+    # Whatever one section stumbles over, the others are worth having: hours of samples may stand behind them.
+    except Exception as error:
         told = f"{type(error).__name__}: {error}"
+        if not isinstance(error, NetjacError):
+            warnings.warn(f"the report's section {section.name!r} failed: {told}", RuntimeWarning, stacklevel=3)
         return {**part, "error": told, "numbers": {"error": told}}
-    numbers = {
-        **json.loads(json.dumps(plain(found.numbers))),
-        "processor_seconds": round(time.process_time() - began, 2),
-    }
-    html = fragment(section.name, **{**found.numbers, **found.shown})
+    numbers["processor_seconds"] = round(time.process_time() - began, 2)
     return {**part, "html": html, "data": found.data, "scripts": found.scripts, "numbers": numbers}
 
 

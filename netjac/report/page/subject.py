@@ -144,7 +144,7 @@ class Subject:
         values = working(np.asarray(found)).reshape((len(self.chosen), len(outputs), prod(J.in_shape)))
         return Rows(self.chosen, outputs, values, len(outputs) == m)
 
-    @property
+    @cached_property
     def feature_names(self) -> tuple[str, ...]:
         shape = self.J.in_shape
         if self.given_features is not None and len(self.given_features) == prod(shape):
@@ -154,7 +154,7 @@ class Subject:
             return tuple(f"x{j}" for j in range(shape[0]))
         return tuple(f"{name}[{', '.join(map(str, place))}]" for place in np.ndindex(*shape))
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         shape = self.J.out_shape
         if self.given_outputs is not None:
