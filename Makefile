@@ -38,6 +38,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sensitivity
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.flow
+	$(BIN)/python -m benchmarks.report
 
 scaling: $(STAMP)
 	$(BIN)/python -m pip install --quiet -e ".[bench]"

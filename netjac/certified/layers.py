@@ -11,7 +11,7 @@ bounds the slope everywhere, and the product is infinite.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any
 
@@ -29,30 +29,58 @@ from netjac.graph.program import Equation, Program
 from netjac.precision import precise
 from netjac.tracing import Point
 
+Sizes = list[tuple[jax.Array, ...] | None]
+"""Of an equation by operand: (largest |slope|,) of a function; of a linear map its largest sums of a row and of a column, and
+for a matrix its middle and radius; None where it is not needed."""
+
 
 def product_of_norms(point: Point, of: int) -> float:
     """An upper bound of ‖∂of/∂input‖₂ of one sample, everywhere."""
-    program = point.traced.program
+    program, number = point.traced.program, point.traced.inputs[point.names[0]]
+    # One program for all sizes: equation by equation, every small operation would be compiled by itself, which takes seconds.
+    run = point.traced.once(("norms", of), lambda: jax.jit(_measured(program, number, of)))
     with precise(True), jax.default_device(jax.devices("cpu")[0]):
-        given = {n: exact(a) for n, a in zip(program.inputs, point.arguments(), strict=True)}
-        given.update({n: exact(jnp.asarray(a)) for n, a in program.constants.items()})
-        given.update({n: exact(jnp.asarray(a, program.dtype(n))) for n, a in program.literals.items()})
-        number = point.traced.inputs[point.names[0]]
-        everywhere = jnp.full(program.shape(number), jnp.inf)
-        given[number] = Enclosed(Interval(-everywhere, everywhere))
-        return _followed(program, given, {number: 1.0}, of)
-
-
-def _followed(program: Program, known: dict[int, Enclosed], norms: dict[int, float], of: int) -> float:
-    """`known` are the values' ranges over all inputs, `norms` the bounds of those that depend on the input."""
-    for index, handler in handlers(program, program.needed([of])).items():
+        sizes = run(point.arguments(), list(program.constants.values()))
+    norms = {number: 1.0}
+    for index in _dependent(program, number, of):
         eqn = program.equations[index]
-        operands = [known[n] for n in eqn.operands]
-        known.update(zip(eqn.results, map(_whole, handler(operands, 0)), strict=True))
-        if any(n in norms for n in eqn.operands) and program.differentiable(eqn.results[0]):
-            norm = _norm(program, eqn, operands, [norms.get(n, 0.0) for n in eqn.operands])
-            norms.update(dict.fromkeys(eqn.results, norm * (1 + 1e-14) if norm == norm else float("inf")))
+        norm = _norm(program, eqn, sizes[index], [norms.get(n, 0.0) for n in eqn.operands])
+        norms.update(dict.fromkeys(eqn.results, norm * (1 + 1e-14) if norm == norm else float("inf")))
     return norms.get(of, 0.0)
+
+
+def _dependent(program: Program, number: int, of: int) -> list[int]:
+    """The equations whose results have a derivative by the input."""
+    depends, found = {number}, []
+    for index in program.needed([of]):
+        eqn = program.equations[index]
+        if depends.intersection(eqn.operands) and program.differentiable(eqn.results[0]):
+            depends.update(eqn.results)
+            found.append(index)
+    return found
+
+
+def _measured(program: Program, number: int, of: int) -> Callable[..., dict[int, Sizes]]:
+    """Arguments and constants → the sizes of each equation that depends on the input, its values ranging over all inputs."""
+    found, wanted = handlers(program, program.needed([of])), frozenset(_dependent(program, number, of))
+    moving = {number, *(n for index in wanted for n in program.equations[index].results)}
+
+    def run(arguments: Any, constants: Any) -> dict[int, Sizes]:
+        known = {n: exact(a) for n, a in zip(program.inputs, arguments, strict=True)}
+        known.update({n: exact(jnp.asarray(a)) for n, a in zip(program.constants, constants, strict=True)})
+        known.update({n: exact(jnp.asarray(a, program.dtype(n))) for n, a in program.literals.items()})
+        everywhere = jnp.full(program.shape(number), jnp.inf)
+        known[number] = Enclosed(Interval(-everywhere, everywhere))
+        sizes = {}
+        for index, handler in found.items():
+            eqn = program.equations[index]
+            operands = [known[n] for n in eqn.operands]
+            known.update(zip(eqn.results, map(_whole, handler(operands, 0)), strict=True))
+            if index in wanted:
+                sizes[index] = _sizes(eqn, operands, [n in moving for n in eqn.operands])
+        return sizes
+
+    return run
 
 
 def _whole(found: Enclosed) -> Enclosed:
@@ -63,11 +91,47 @@ def _whole(found: Enclosed) -> Enclosed:
     return Enclosed(Interval(jnp.where(jnp.isnan(lo), -jnp.inf, lo), jnp.where(jnp.isnan(hi), jnp.inf, hi)))
 
 
-def _norm(program: Program, eqn: Equation, operands: Sequence[Enclosed], norms: Sequence[float]) -> float:
+def _sizes(eqn: Equation, operands: Sequence[Enclosed], depends: Sequence[bool]) -> Sizes:
+    if eqn.name in PRODUCTS:
+        return [_factor(eqn, operands, place) if depends[place] else None for place in range(2)]
+    rule = rule_of(eqn)
+    if rule is not None:
+        slopes = rule([o.value for o in operands], eqn.parameters)[1]
+        return [None if s is None else (jnp.maximum(jnp.abs(s.lo), jnp.abs(s.hi)).max(),) for s in slopes]
+    if _plain(eqn):
+        return []
+    return [_absolute(lambda x: eqn.bind(x, *(o.value.lo for o in operands[1:]))[0], operands[0].value.lo)]
+
+
+def _plain(eqn: Equation) -> bool:
+    """Whether an equation's name says enough: it chooses entries, or moves them."""
+    chosen = COMPARISONS | MAXIMA | MOVES - {"broadcast_in_dim", "gather"}
+    return eqn.name in chosen or eqn.name in ("stop_gradient", "select_n", "reduce_max", "concatenate")
+
+
+def _factor(eqn: Equation, operands: Sequence[Enclosed], place: int) -> tuple[jax.Array, ...]:
+    """The other operand of a product, as a linear map of the one at `place`."""
+    other = ball_of(operands[1 - place])
+    size = jnp.abs(other.mid) + other.rad
+    sums = _absolute(lambda x: eqn.bind(*((x, size) if place == 0 else (size, x)))[0], operands[place].value.lo)
+    if eqn.name == "dot_general" and other.mid.ndim == 2 and not eqn.parameters["dimension_numbers"][1][0]:
+        return *sums, other.mid, jnp.broadcast_to(other.rad, other.mid.shape)
+    return sums
+
+
+def _absolute(linear: Any, like: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest sums of a row and of a column of a linear map without negative entries."""
+    rows, pull = jax.vjp(linear, jnp.ones(like.shape))
+    (columns,) = pull(jnp.ones(rows.shape))
+    return rows.max(), columns.max()
+
+
+def _norm(program: Program, eqn: Equation, sizes: Sizes, norms: Sequence[float]) -> float:
+    """The bound of an equation's result from those of its operands."""
     if eqn.name in COMPARISONS or eqn.name == "stop_gradient":
         return 0.0
     if eqn.name in PRODUCTS:
-        return _of_product(eqn, operands, norms)
+        return _of_product(program, eqn, sizes, norms)
     if eqn.name == "select_n":
         return sum(norms[1:])
     if eqn.name == "reduce_max":
@@ -76,47 +140,41 @@ def _norm(program: Program, eqn: Equation, operands: Sequence[Enclosed], norms: 
         given = eqn.parameters
         over = [-(-w // s) for w, s in zip(given["window_dimensions"], given["window_strides"], strict=True)]
         return norms[0] * sqrt(float(np.prod(over)))
-    rule = rule_of(eqn)
-    if rule is not None:
-        return _of_curve(program, eqn, rule(_values(operands), eqn.parameters)[1], norms)
+    if rule_of(eqn) is not None:
+        return _of_curve(program, eqn, sizes, norms)
     if eqn.name == "concatenate":
         return sqrt(sum(norm * norm for norm in norms))
-    if eqn.name in MOVES - {"broadcast_in_dim", "gather"}:
+    if _plain(eqn):
         return sum(norms)
-    return norms[0] * _absolute(lambda x: eqn.bind(x, *(o.value.lo for o in operands[1:]))[0], operands[0].value.lo)
+    assert sizes[0] is not None
+    return norms[0] * _between(program, eqn, 0, sizes[0])
 
 
-def _values(operands: Sequence[Enclosed]) -> list[Interval]:
-    return [o.value for o in operands]
-
-
-def _of_product(eqn: Equation, operands: Sequence[Enclosed], norms: Sequence[float]) -> float:
+def _of_product(program: Program, eqn: Equation, sizes: Sizes, norms: Sequence[float]) -> float:
     if all(norms):
         return float("inf")
     place = 0 if norms[0] else 1
-    other = ball_of(operands[1 - place])
-    size = jnp.abs(other.mid) + other.rad
-    found = _absolute(lambda x: eqn.bind(*((x, size) if place == 0 else (size, x)))[0], operands[place].value.lo)
-    if eqn.name == "dot_general" and other.mid.ndim == 2 and not eqn.parameters["dimension_numbers"][1][0]:
-        found = min(found, float(spectral(np.asarray(other.mid)) + spectral(np.asarray(other.rad))))
+    size = sizes[place]
+    if size is None or not norms[place]:
+        return 0.0
+    found = _between(program, eqn, place, size)
+    if len(size) == 4:
+        found = min(found, float(spectral(np.asarray(size[2])) + spectral(np.asarray(size[3]))))
     return norms[place] * found
 
 
-def _absolute(linear: Any, like: jax.Array) -> float:
-    """√(‖A‖₁ ‖A‖_∞) of a linear map without negative entries."""
-    ones = jnp.ones(like.shape)
-    rows, pull = jax.vjp(linear, ones)
-    (columns,) = pull(jnp.ones(rows.shape))
-    g = 2 * gamma(max(like.size, rows.size))
-    return sqrt(float(rows.max()) * float(columns.max())) * (1 + g)
+def _between(program: Program, eqn: Equation, place: int, size: Sequence[jax.Array]) -> float:
+    """√(‖A‖₁ ‖A‖_∞)."""
+    most = max(program.size(eqn.operands[place]), program.size(eqn.results[0]))
+    return sqrt(float(size[0]) * float(size[1])) * (1 + 2 * gamma(most))
 
 
-def _of_curve(program: Program, eqn: Equation, slopes: Any, norms: Sequence[float]) -> float:
+def _of_curve(program: Program, eqn: Equation, sizes: Sizes, norms: Sequence[float]) -> float:
     total = 0.0
     result = program.size(eqn.results[0])
-    for slope, n, norm in zip(slopes, eqn.operands, norms, strict=True):
-        if slope is not None and norm:
-            steepest = float(jnp.maximum(jnp.abs(slope.lo), jnp.abs(slope.hi)).max())
+    for size, n, norm in zip(sizes, eqn.operands, norms, strict=True):
+        if size is not None and norm:
+            steepest = float(size[0])
             steepest = float("inf") if steepest != steepest else steepest
             total += norm * steepest * sqrt(result / program.size(n))
     return total
