@@ -28,10 +28,13 @@ def ways(workload: Workload, weights, x) -> dict[str, Callable[[], np.ndarray]]:
 
 
 def _netjac(workload: Workload, weights, x):
-    """With its intervals kept, as it does unasked."""
+    """With its intervals kept, as it does unasked, and the weights as JAX's arrays, as Captum has torch's."""
+    import jax.numpy as jnp
+
     import netjac as nj
     from benchmarks.parameters_in_jax import Model
 
+    weights = [tuple(map(jnp.asarray, p)) for p in weights]
     network = nj.network(Model(workload, weights), batched=True)
 
     def call():

@@ -229,15 +229,21 @@ def jacobian(
 def value_and_jacobian(model: Any, x: Any, **options: Any) -> tuple[Any, Any]:
     """(y, J) from one pass: what `of` names, as arrays of x's framework, and `jacobian(model, x, **options)`, computed."""
     wrt, of = options.pop("wrt", "input"), options.pop("of", "output")
-    asked = _ask(model, x, wrt, of, Options(**options, with_values=True))
-    reference = asked[0].point.given[0]
-    values: dict[str, Any] = {}
+    values, found, reference = started(model, x, wrt, of, Options(**options, with_values=True))
+    given = {name: like(y, reference) for name, y in values.items()}
+    single = len(given) == 1 and not isinstance(of, list | tuple)
+    return next(iter(given.values())) if single else given, found
+
+
+def started(model: Any, x: Any, wrt: Names, of: Names, options: Options) -> tuple[dict[str, jax.Array], Any, Any]:
+    """y by name and J as `value_and_jacobian` has them, and an array of x's own framework; nothing waits for JAX to be done."""
+    asked = _ask(model, x, wrt, of, options)
+    values: dict[str, jax.Array] = {}
     for one in asked:
         one.compute()
         assert one.values is not None
-        values.update({name: like(y, reference) for name, y in zip(one.request.of, one.values, strict=True)})
-    single = len(values) == 1 and not isinstance(of, list | tuple)
-    return next(iter(values.values())) if single else values, _nested(asked)
+        values.update(zip(one.request.of, one.values, strict=True))
+    return values, _nested(asked), asked[0].point.given[0]
 
 
 def explain(model: Any, x: Any, **options: Any) -> Plan:

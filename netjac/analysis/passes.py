@@ -11,7 +11,7 @@ more than one run, whatever the samples come as.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from netjac.data import columns_of, numbers_of
 from netjac.errors import ShapeError, TooLargeError
-from netjac.jacobian import input_names, jacobian, output_names, value_and_jacobian
+from netjac.jacobian import Jacobian, input_names, jacobian, output_names, started
 from netjac.linear_algebra import working
 from netjac.memory import budget
 from netjac.networks import Network
@@ -34,7 +34,7 @@ ROOM = 32 * 2**20
 MOST = 2**16
 """Samples of a run, so that a bar moves."""
 SHARE = 4
-"""A run takes no more than this part of the memory budget."""
+"""A run takes no more than this part of the memory budget; two are held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,17 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.jacobian)
+
+
+@dataclass(frozen=True, eq=False)
+class _Started:
+    """A run that is being computed: its samples, the number of its first, how many it was filled up to, y and the Jacobians."""
+
+    x: Samples
+    start: int
+    filled: int
+    y: Any
+    found: dict[str, Jacobian]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,32 +101,43 @@ class Pass:
         All runs have one shape for the compiler: the last is filled up by copies of its last sample, which are cut off again;
         of batches whose number is not known, a shorter last run is filled up to a power of two.
         """
-        start = 0
         pieces = None if self.total is None else ceil(self.total / self.size)
         progress = False if self.options.progress is None and pieces == 1 else self.options.progress
-        for x in counted(self.samples.runs(self.size), pieces, progress, what):
-            yield self._run(x, start)
-            start += count(x)
+        yield from counted(self._one_ahead(), pieces, progress, what)
 
-    def _run(self, x: Samples, start: int) -> Run:
+    def _one_ahead(self) -> Iterator[Run]:
+        """Each run once the next one has been started: JAX computes that while the caller works with this one."""
+        start, waiting = 0, None
+        for x in self.samples.runs(self.size):
+            begun = self._started(x, start)
+            if waiting is not None:
+                yield self._finished(waiting)
+            waiting = begun
+            start += count(x)
+        if waiting is not None:
+            yield self._finished(waiting)
+
+    def _started(self, x: Samples, start: int) -> _Started:
         number = count(x)
         filled = self.size if self.total is not None else min(self.size, 1 << (number - 1).bit_length())
-        y, found = value_and_jacobian(
+        values, found, _ = started(
             self.network,
             _filled(x, filled - number),
-            of=self.of,
-            wrt=list(self.in_shapes),
-            precision=self.options.precision,
-            memory=self.options.memory,
-            progress=False,
+            list(self.in_shapes),
+            self.of,
+            replace(self.options, progress=False, with_values=True),
         )
-        blocks = [working(found[name].to_numpy()).reshape((filled, self.m, -1))[:number] for name in self.in_shapes]
-        given = dict(zip(*self.network.flatten(x), strict=True))
+        return _Started(x, start, filled, values[self.of], found)
+
+    def _finished(self, run: _Started) -> Run:
+        number, filled = count(run.x), run.filled
+        blocks = [working(run.found[name].to_numpy()).reshape((filled, self.m, -1))[:number] for name in self.in_shapes]
+        given = dict(zip(*self.network.flatten(run.x), strict=True))
         flat = [np.asarray(given[name]).reshape((number, -1)) for name in self.in_shapes]
         return Run(
-            start,
+            run.start,
             working(flat[0] if len(flat) == 1 else np.concatenate(flat, 1)),
-            working(np.asarray(y)).reshape((filled, self.m))[:number],
+            working(np.asarray(run.y)).reshape((filled, self.m))[:number],
             blocks[0] if len(blocks) == 1 else np.concatenate(blocks, 2),
         )
 

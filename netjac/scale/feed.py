@@ -107,13 +107,14 @@ def feed(batches: Any) -> Lying | Coming:
 
 
 def _whole(batch: Any) -> Samples:
+    """A copy: whoever gives the batches may fill one buffer again and again, and several are held at a time."""
     if isinstance(batch, Mapping):
-        return {name: to_numpy(array) for name, array in batch.items()}
+        return {name: np.array(to_numpy(array)) for name, array in batch.items()}
     if not is_arrays(batch):
         raise ShapeError(
             f"a batch came as a {type(batch).__name__}; each must be one array of inputs, or a dict of arrays by input name"
         )
-    return to_numpy(batch)
+    return np.array(to_numpy(batch))
 
 
 def joined(parts: list[Samples]) -> Samples:

@@ -66,6 +66,27 @@ def test_every_kind_of_data_gives_all_samples_in_order(net, small_runs, kind, tm
     assert np.allclose(entries, np.asarray(nj.jacobian(net, X)), rtol=1e-13)
 
 
+def test_one_buffer_filled_again_and_again_gives_every_batch(net, small_runs):
+    buffer = np.empty((3, 4))
+
+    def batches():
+        for start in range(0, 36, 3):
+            buffer[:] = X[start : start + 3]
+            yield buffer
+
+    features, _, entries = gathered(over(net, batches()))
+    assert np.array_equal(features, X[:36])
+    assert np.allclose(entries, np.asarray(nj.jacobian(net, X[:36])), rtol=1e-13)
+
+
+def test_the_next_run_is_started_before_one_is_given(net, small_runs, monkeypatch):
+    order, begin = [], passes.started
+    monkeypatch.setattr(passes, "started", lambda *given: (order.append("start"), begin(*given))[1])
+    for _ in over(net, X).runs():
+        order.append("use")
+    assert order == ["start", *["start", "use"] * 4, "use"]
+
+
 @pytest.mark.parametrize(("data", "shapes"), [(X, 1), (iter([X[:5], X[5:30], X[30:35]]), 2)])
 def test_all_runs_share_one_shape(small_runs, data, shapes):
     traced = []
