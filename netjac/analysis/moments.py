@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Moments:
 
     def __init__(self, m: int, n: int, groups: int, seed: int) -> None:
         self._sums = np.zeros((groups, width(m, n)))
+        self._row = np.empty(width(m, n))
         self._m, self._n = m, n
         self._first: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._rng = np.random.default_rng(np.random.SeedSequence((seed, 0)))
@@ -67,12 +69,18 @@ class Moments:
                 yield int(group), order[start : min(start + step, edges[group + 1])]
 
     def _summed(self, y: np.ndarray, x: np.ndarray, entries: np.ndarray) -> np.ndarray:
+        """What some samples add to their group's row; good until the next call."""
         assert self._first is not None
-        parts = [np.array([len(y)], float)]
+        found, begin = self._row, 1
+        found[0] = len(y)
         for values, first in zip((y, x, entries), self._first, strict=True):
+            size = len(first)
             away = values - first
-            parts += [away.sum(0), np.einsum("si,si->i", away, away)]
-        return np.concatenate([*parts, np.abs(entries).sum(0, dtype=np.float64)])
+            np.sum(away, 0, out=found[begin : begin + size])
+            np.einsum("si,si->i", away, away, out=found[begin + size : begin + 2 * size])
+            begin += 2 * size
+        np.sum(np.abs(entries), 0, dtype=np.float64, out=found[begin:])
+        return found
 
     def totals(self) -> Totals:
         """What has been summed so far."""
@@ -101,16 +109,16 @@ class Totals:
     @property
     def variance(self) -> np.ndarray:
         """Of the outputs, (m,)."""
-        return self._variance(self._all, 1, self.m)[0]
+        return self._variance(None, 1, self.m)[0]
 
     @property
     def deviation(self) -> np.ndarray:
         """The features' standard deviations, (n,)."""
-        return np.sqrt(self._variance(self._all, 1 + 2 * self.m, self.n)[0])
+        return np.sqrt(self._variance(None, 1 + 2 * self.m, self.n)[0])
 
     def statistic(self, name: str) -> np.ndarray:
         """ "mean", "std", "rms" or "mean_abs" of each entry of J over all samples, (m, n)."""
-        return self._statistic(name, self._all, slice(0, self.m * self.n)).reshape((self.m, self.n))
+        return self._statistic(name, None, slice(0, self.m * self.n)).reshape((self.m, self.n))
 
     def replicates(self, name: str, draws: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
         """The same of `draws` samples of groups, drawn with replacement: (draws, columns), some columns of m·n at a time.
@@ -130,12 +138,13 @@ class Totals:
             else:
                 yield columns, self._statistic(name, weights, columns)
 
-    @property
-    def _all(self) -> np.ndarray:
-        return np.ones((1, len(self.sums)))
+    @cached_property
+    def _whole(self) -> np.ndarray:
+        """The sums of all groups, as one row."""
+        return self.sums.sum(0, keepdims=True)
 
-    def _statistic(self, name: str, weights: np.ndarray, columns: slice) -> np.ndarray:
-        """Of the groups by their weights, (draws, columns)."""
+    def _statistic(self, name: str, weights: np.ndarray | None, columns: slice) -> np.ndarray:
+        """Of the groups by their weights, (draws, columns); None: of all, each once."""
         begin, size = 1 + 2 * self.m + 2 * self.n + columns.start, self.m * self.n
         width = columns.stop - columns.start
         if name == "mean_abs":
@@ -146,12 +155,15 @@ class Totals:
         variance = np.maximum(self._average(weights, begin + size, width) - away**2, 0)
         return np.sqrt(variance if name == "std" else variance + (away + self.first[2][columns]) ** 2)
 
-    def _average(self, weights: np.ndarray, begin: int, width: int) -> np.ndarray:
+    def _average(self, weights: np.ndarray | None, begin: int, width: int) -> np.ndarray:
         """Sums from `begin` on over numbers of samples, (draws, width)."""
-        found: np.ndarray = weights @ self.sums[:, begin : begin + width] / (weights @ self.sums[:, :1])
+        columns = slice(begin, begin + width)
+        if weights is None:
+            return self._whole[:, columns] / self._whole[:, :1]
+        found: np.ndarray = weights @ self.sums[:, columns] / (weights @ self.sums[:, :1])
         return found
 
-    def _variance(self, weights: np.ndarray, begin: int, width: int) -> np.ndarray:
+    def _variance(self, weights: np.ndarray | None, begin: int, width: int) -> np.ndarray:
         """Of quantities whose sums lie from `begin` on, those of their squares after them, (draws, width)."""
         away = self._average(weights, begin, width)
         return np.maximum(self._average(weights, begin + width, width) - away**2, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from netjac.execute import Primal, Run, perform
 from netjac.factors.entries import matrix as sparse_matrix
 from netjac.factors.pattern import Names, Pattern
-from netjac.factors.window import window
+from netjac.factors.window import joined, window
 from netjac.graph.program import Program
 from netjac.plan import windows
 from netjac.plan.account import Stored
@@ -158,3 +159,32 @@ def test_sums_of_factors_with_windows_are_the_sums_of_their_matrices(data, out, 
         assert close(
             carried.full(carried.writer.combined(apart)), matrix(a, x) + matrix(b, y), matrix(a, x), matrix(b, y)
         )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    st.integers(-3, 3),
+    st.integers(1, 30),
+    st.randoms(use_true_random=False),
+)
+def test_digits_of_one_position_are_joined_by_a_reshape(radices, offset, size, random):
+    """Hidden labels that count through consecutive positions, in any order in the data, land where they count to."""
+    strides = np.cumprod([1, *radices[::-1]])[:-1][::-1]
+    labels = list(range(1, len(radices) + 1))
+    terms = [(n, int(stride)) for n, stride in zip(labels, strides, strict=True)]
+    random.shuffle(terms)
+    order = [0, *labels]
+    random.shuffle(order)
+    sizes = (size, *radices)
+    pattern = Pattern((), ((0,),), tuple(n for n in order if n), sizes, (window(0, tuple(terms), offset, sizes),))
+    data = np.random.default_rng(0).standard_normal(pattern.data_shape)
+    plan = joined(pattern, 0)
+    counted = np.transpose(data, [pattern.data.index(n) for n in labels]).reshape(-1)
+    wanted = np.zeros(size)
+    for position, number in enumerate(counted, offset):
+        if 0 <= position < size:
+            wanted[position] = number
+    assert np.array_equal(np.asarray(plan.apply(jnp.asarray(data), jnp.float32)), wanted.astype(np.float32))
+    program = str(jax.make_jaxpr(lambda a: plan.apply(a, jnp.float32))(data))
+    assert not any(slow in program for slow in ("concatenate", "stack", " slice"))
