@@ -62,14 +62,15 @@ class Formula:
         return rf"\begin{{aligned}} {body} \end{{aligned}}"
 
     @cached_property
+    def definitions(self) -> str:
+        """What each factor is, in LaTeX without dollar signs: an `aligned` environment, a line a factor; "" without factors."""
+        body = r" \\ ".join(f"{s.latex} &: {s.definition_latex}" for s in self.symbols)
+        return rf"\begin{{aligned}} {body} \end{{aligned}}" if body else ""
+
+    @cached_property
     def mathml(self) -> str:
         """The LaTeX as MathML, which browsers show without the net."""
-        try:
-            from latex2mathml.converter import convert
-        except ImportError:
-            raise MissingExtraError.of("latex2mathml", "formula", "Formula.mathml") from None
-        found: str = convert(self.latex)
-        return found
+        return in_mathml(self.latex)
 
     @cached_property
     def derivation(self) -> tuple[Step, ...]:
@@ -219,15 +220,28 @@ class Formula:
         return self._named[name].latex if isinstance(name, Atom) else f"J_{{{self._numbers[name.value]}}}"
 
     def __repr__(self) -> str:
-        width = max((len(s.text) for s in self.symbols), default=0)
-        rows = [
-            f"  {s.text:<{width}}  {s.shape[0]} × {s.shape[1]}  {s.structure}" + (f"  [{s.layer}]" if s.layer else "")
+        cells = [
+            (s.text, f"{s.shape[0]} × {s.shape[1]}", s.structure + (f"  [{s.layer}]" if s.layer else ""), s.definition)
             for s in self.symbols
+        ]
+        widths = [max((len(row[place]) for row in cells), default=0) for place in range(3)]
+        rows = [
+            "  ".join(("", *(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3])) for row in cells
         ]
         return "\n".join([self.text, *rows])
 
     def _repr_html_(self) -> str:
         from netjac.report.html import rows
 
-        cells = ((s.text, f"{s.shape[0]} × {s.shape[1]}", s.structure, s.layer) for s in self.symbols)
-        return f"<div>{self.mathml}</div>{rows(('factor', 'shape', 'structure', 'layer'), cells)}"
+        cells = ((s.text, f"{s.shape[0]} × {s.shape[1]}", s.structure, s.layer, s.definition) for s in self.symbols)
+        return f"<div>{self.mathml}</div>{rows(('factor', 'shape', 'structure', 'layer', 'what it is'), cells)}"
+
+
+def in_mathml(latex: str) -> str:
+    """LaTeX as MathML. Raises `MissingExtraError`."""
+    try:
+        from latex2mathml.converter import convert
+    except ImportError:
+        raise MissingExtraError.of("latex2mathml", "formula", "Formula.mathml") from None
+    found: str = convert(latex)
+    return found

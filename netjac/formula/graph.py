@@ -76,6 +76,11 @@ class Graph:
         return owners(self.point)
 
     @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Layer → its class."""
+        return self.point.network.layer_kinds()
+
+    @cached_property
     def moving(self) -> set[int]:
         """The values that depend on an input of the network."""
         return dependent(self.program, set(self.point.traced.inputs.values()))

@@ -14,7 +14,7 @@ from netjac.formula.expression import IDENTITY, Atom, Expression, Named, product
 from netjac.formula.graph import Graph
 
 SUMMING = frozenset({"reduce_sum", "broadcast_in_dim", "reshape", "expand_dims"})
-NORMALISING = frozenset({"add", "add_any", "sub", "mul", "div", "neg", "square", "integer_pow", "sqrt", "rsqrt", "max",
+NORMALISING = frozenset({"add", "add_any", "sub", "mul", "div", "neg", "square", "integer_pow", "sqrt", "rsqrt", "max", "min",
                          "reduce_sum", "select_n", "name", "convert_element_type", *SUMMING})  # fmt: skip
 
 
@@ -122,6 +122,8 @@ class Reduction:
             return "" if self._is_summed(b) else kind
         if own and not last[2] and self.graph.equation(last[1]).name == "exp" and self._divides(last[1], b, own):
             return "softmax"
+        if last[3] == "pooling" and kind == "activation" and not own and self._averages(last[1], b):
+            return "pooling"
         if "norm" in (last[3], kind) and {last[3], kind} <= {"norm", "activation", ""} and names <= NORMALISING:
             return "norm"
         return ""
@@ -134,6 +136,12 @@ class Reduction:
             return False
         users = [v for v, tails in self.graph.below.items() if value in tails]
         return any(self.graph.equation(v).name == "reduce_sum" for v in users)
+
+    def _averages(self, total: int, head: int) -> bool:
+        """Whether `head` is a sum by a fixed number of entries."""
+        eqn = self.graph.equation(head)
+        summed = self.graph.equation(total).name in ("reduce_sum", "reduce_window_sum")
+        return summed and eqn.name in ("div", "mul") and len(set(eqn.operands) & self.graph.moving) == 1
 
     def _divides(self, powers: int, head: int, inner: set[int]) -> bool:
         """Whether `head` is `powers` by its own sum."""

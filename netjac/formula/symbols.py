@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from netjac.formula.definitions import definition, function
 from netjac.formula.expression import Atom
 from netjac.formula.graph import Graph
-from netjac.graph.program import Equation
 
 DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+PLAIN = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 STRUCTURE = {
     "weight": "dense",
     "convolution": "convolution (banded)",
@@ -33,7 +35,11 @@ WEIGHTS = ("dot_general", "conv_general_dilated")
 
 @dataclass(frozen=True)
 class Symbol:
-    """A factor as it is written. `shape` is (rows, columns) for one sample; `layer` is the network's own name."""
+    """A factor as it is written.
+
+    `shape` is (rows, columns) for one sample; `layer` is the network's own name; `definition` says what the factor is, in
+    closed form where there is one.
+    """
 
     text: str
     latex: str
@@ -44,6 +50,8 @@ class Symbol:
     structure: str
     layer: str
     meaning: str
+    definition: str
+    definition_latex: str
 
 
 class Namer:
@@ -85,11 +93,13 @@ class Namer:
         text, latex, flipped, flipped_latex = self._written(atom)
         shape = graph.program.size(atom.head), graph.program.size(atom.tail)
         scan = kind == "partial" and eqn.name in ("scan", "while")
-        functions = [_function(graph.equation(v)) for v in (*sorted(atom.inner, key=graph.order), atom.head)]
-        meaning = " ∘ ".join(dict.fromkeys(n for n in reversed(functions) if n != "name"))
+        number = "".join(re.findall("[₀-₉]+[a-z]*", text)[:1])
+        defined = definition(graph, atom, kind, number, number.translate(PLAIN))
         layer = graph.owners.get(atom.head, "")
         structure = STRUCTURE["scan" if scan else kind]
-        return Symbol(text, latex, flipped, flipped_latex, shape, kind, structure, layer, meaning)
+        return Symbol(
+            text, latex, flipped, flipped_latex, shape, kind, structure, layer, function(graph, atom), *defined
+        )
 
     def _written(self, atom: Atom) -> tuple[str, str, str, str]:
         if atom.kind == "weight":
@@ -219,11 +229,3 @@ class Namer:
 
 def sub(number: int) -> str:
     return str(number).translate(DIGITS)
-
-
-def _function(eqn: Equation) -> str:
-    """What an equation computes: the primitive, or the function that has a derivative of its own, by the name it was given."""
-    if eqn.name != "custom_jvp_call":
-        return eqn.name
-    told = getattr(eqn.parameters["call_jaxpr"].jaxpr.debug_info, "func_src_info", "").split()
-    return told[0] if told else eqn.name
