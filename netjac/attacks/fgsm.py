@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from netjac.attacks.given import Bounds, given
 from netjac.attacks.norms import INF, steepest, understood
 from netjac.attacks.result import Attack
-from netjac.attacks.rounds import Moved, Samples, Slots, View, others
+from netjac.attacks.rounds import Moved, Samples, Slots, View, once, others
 from netjac.attacks.search import How, attacked
 from netjac.errors import RangeError
 from netjac.progress import Progress
@@ -50,7 +50,7 @@ def fgsm(
     """
     length = positive("epsilon", epsilon)
     order = understood(norm)
-    how = How("FGSM", order, length, of, precision, memory, progress, in_step=True)
+    how = How("FGSM", order, length, of, precision, memory, progress, in_step=True, run=once)
     return attacked(model, given(X, y, targets, bounds), Fgsm(length, order), how)
 
 

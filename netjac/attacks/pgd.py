@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from netjac.attacks.fgsm import ascent, positive
+from netjac.attacks.fgsm import Fgsm, ascent, positive
 from netjac.attacks.given import Bounds, given
 from netjac.attacks.norms import INF, steepest, understood, within
 from netjac.attacks.result import Attack
 from netjac.attacks.rounds import Moved, Samples, Slots, View
 from netjac.attacks.search import How, attacked
+from netjac.attacks.walk import walked
 from netjac.errors import RangeError
 from netjac.progress import Progress
 
@@ -58,16 +59,17 @@ def pgd(
     if steps < 1:
         raise RangeError(f"steps={steps!r} takes no step; give a positive number")
     size = WALK * length / steps if step_size is None else positive("step_size", step_size)
-    rule = Pgd(length, order, size, int(steps) + 1, not all_steps)
+    rule = Pgd(length, order, size, int(steps), not all_steps)
     radius = length if random_start else 0.0
-    how = How("PGD", order, length, of, precision, memory, progress, all_steps, radius, seed)
+    run = partial(walked, jump=Fgsm(length, order))
+    how = How("PGD", order, length, of, precision, memory, progress, all_steps, radius, seed, run=run)
     return attacked(model, given(X, y, targets, bounds), rule, how)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["epsilon", "size", "steps"], meta_fields=["norm", "stops"])
 @dataclass(frozen=True)
 class Pgd:
-    """FGSM's step at first, then those of PGD, as a `netjac.attacks.rounds.Rule`."""
+    """One step, as a `netjac.attacks.rounds.Rule`."""
 
     epsilon: float
     norm: float
@@ -78,14 +80,5 @@ class Pgd:
     def move(self, view: View, slots: Slots, samples: Samples) -> Moved:
         scores = view.scores(slots.at)
         direction = steepest(ascent(view, slots, scores, samples.targeted), self.norm)
-        first = (slots.taken == 0)[:, None]
-        there = slots.at - slots.x + jnp.where(first, self.epsilon, self.size) * direction
-        raw = slots.x + within(there, self.epsilon, self.norm)
-        return Moved(
-            raw, jnp.where(first, self._start(slots, samples), raw), jnp.zeros(slots.index.shape, bool), scores
-        )
-
-    def _start(self, slots: Slots, samples: Samples) -> jax.Array:
-        if samples.start is None:
-            return slots.x
-        return samples.start[jnp.minimum(slots.index, len(samples.x) - 1)]
+        raw = slots.x + within(slots.at - slots.x + self.size * direction, self.epsilon, self.norm)
+        return Moved(raw, raw, jnp.zeros(slots.index.shape, bool), scores)

@@ -2,17 +2,22 @@
 
 Samples need from one step to dozens. A batch that runs until its last sample is done computes most steps for nothing; slots
 that are filled again do not, and have one shape, so that one program is compiled.
+
+A step may be judged where it arrives, by a forward pass of its own (`searched`), or by the pass that the next step makes there
+anyway (`walked`). The second costs a pass less a step, and a gradient more a sample, whose last is never followed: it is for
+attacks of many steps with one gradient each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from netjac.attacks.classifier import Scores
 from netjac.precision import multiplied
@@ -45,19 +50,20 @@ class Rule(Protocol):
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["x", "start", "goal", "low", "high"],
+    data_fields=["x", "start", "goal", "low", "high", "count"],
     meta_fields=["targeted", "bounded"],
 )
 @dataclass(frozen=True, eq=False)
 class Samples:
     """N samples (N, n), what they start from where that is not x itself, the classes (N,) to leave or to reach, bounds (n)
-    and whether any is finite."""
+    and whether any is finite. The first `count` are meant; the rest fill a run up to its size."""
 
     x: Any
     start: Any
     goal: Any
     low: Any
     high: Any
+    count: Any
     targeted: bool
     bounded: bool
 
@@ -75,22 +81,41 @@ class Slots:
     """What B slots hold: a sample's number (N: none), steps taken, its input x, where it is (`at`, within bounds), the
     perturbed input `raw`, the best so far and its margin, and the class to leave or to reach."""
 
-    index: jax.Array
-    taken: jax.Array
-    x: jax.Array
-    at: jax.Array
-    raw: jax.Array
-    best: jax.Array
-    margin: jax.Array
-    goal: jax.Array
+    index: Any
+    taken: Any
+    x: Any
+    at: Any
+    raw: Any
+    best: Any
+    margin: Any
+    goal: Any
 
 
 class State(NamedTuple):
-    """The slots, the number of the sample that comes next, and what was found so far (N, n)."""
+    """The slots, how many samples were given one, and what was found so far (N, n)."""
 
     slots: Slots
-    upcoming: jax.Array
-    found: jax.Array
+    upcoming: Any
+    found: Any
+
+
+class Queue(NamedTuple):
+    """What every sample begins with, as if there were N slots, and the numbers of those that wait, in turn, (N + 1,): N
+    after the last."""
+
+    begins: Slots
+    order: Any
+
+    def taken(self, places: jax.Array) -> Slots:
+        """The slots of these places in the queue; beyond its end they hold none."""
+        count = len(self.begins.index)
+        numbers = self.order[jnp.minimum(places, count)]
+        held = jax.tree.map(lambda array: array[jnp.minimum(numbers, count - 1)], self.begins)
+        return replace(held, index=numbers)
+
+    def first(self, slots: int) -> State:
+        upcoming = jnp.minimum(slots, len(self.begins.index))
+        return State(self.taken(jnp.arange(slots)), upcoming, self.begins.best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,30 +153,44 @@ def others(scores: jax.Array, goal: jax.Array) -> jax.Array:
 
 
 def searched(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samples) -> jax.Array:
-    """The best perturbed input of every sample, (N, n), unclipped."""
+    """The best perturbed input of every sample, (N, n), unclipped; each step judged where it arrives."""
+    return looped(scores, "searched", _judged, weights, rule, samples, _queued(samples))
 
-    def begin(samples: Samples) -> State:
-        count = len(samples.x)
-        index = jnp.minimum(jnp.arange(scores.samples), count)
-        return State(_filled(samples, index), jnp.minimum(scores.samples, count), jnp.asarray(samples.x))
+
+def _queued(samples: Samples) -> Queue:
+    """All samples in their order."""
+    numbers = np.arange(len(samples.x) + 1, dtype=np.int32)
+    return Queue(at_rest(samples), np.where(numbers < samples.count, numbers, len(samples.x)).astype(np.int32))
+
+
+Step = Callable[[Rule, View, Samples, Slots], tuple[Slots, jax.Array]]
+"""One step in every slot, and which are done."""
+
+
+def looped(
+    scores: Scores, what: str, step: Step, weights: tuple[Any, ...], rule: Rule, samples: Samples, queue: Queue
+) -> jax.Array:
+    """The best perturbed input of every sample, (N, n), once all that wait have taken their steps. `what` names the step."""
 
     def going(state: State) -> jax.Array:
         return jnp.any(state.slots.index < len(state.found))
 
-    def advance(rule: Rule, weights: tuple[Any, ...], samples: Samples, state: State) -> State:
-        slots, done = _judged(rule, View(scores, weights), samples, state.slots)
-        return _refilled(samples, slots, done, state)
+    def advance(rule: Rule, weights: tuple[Any, ...], samples: Samples, queue: Queue, state: State) -> State:
+        slots, done = step(rule, View(scores, weights), samples, state.slots)
+        return _refilled(queue, slots, done, state)
 
-    def whole(rule: Rule, weights: tuple[Any, ...], samples: Samples) -> jax.Array:
-        return jax.lax.while_loop(going, lambda state: advance(rule, weights, samples, state), begin(samples)).found
+    def whole(rule: Rule, weights: tuple[Any, ...], samples: Samples, queue: Queue) -> jax.Array:
+        first = queue.first(scores.samples)
+        return jax.lax.while_loop(going, lambda state: advance(rule, weights, samples, queue, state), first).found
 
     if not scores.convolves:
-        return _compiled(scores, "searched", whole)(rule, weights, samples)
-    # Within a loop XLA runs convolutions by its slowest code on a CPU, many times slower than outside.
-    state = _compiled(scores, "begin", begin)(samples)
-    step = _compiled(scores, "advance", advance)
+        return compiled(scores, what, whole)(rule, weights, samples, queue)
+    # Within a loop XLA runs convolutions by its slowest code on a CPU, ten times slower than outside.
+    rule, weights, samples, queue = jax.device_put((rule, weights, samples, queue))
+    state = compiled(scores, "first", lambda queue: queue.first(scores.samples))(queue)
+    advanced = compiled(scores, f"{what}, one step", advance)
     while going(state):
-        state = step(rule, weights, samples, state)
+        state = advanced(rule, weights, samples, queue, state)
     return state.found
 
 
@@ -159,13 +198,19 @@ def once(scores: Scores, weights: tuple[Any, ...], rule: Rule, samples: Samples)
     """One step from every sample, (B, n), unclipped."""
 
     def step(rule: Rule, weights: tuple[Any, ...], samples: Samples) -> jax.Array:
-        slots = _filled(samples, jnp.arange(len(samples.x)))
-        return rule.move(View(scores, weights), slots, samples).raw
+        return rule.move(View(scores, weights), at_rest(samples), samples).raw
 
-    return _compiled(scores, "once", step)(rule, weights, samples)
+    return compiled(scores, "once", step)(rule, weights, samples)
 
 
-def _compiled(scores: Scores, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def at_rest(samples: Samples) -> Slots:
+    """A slot for each sample, where it is."""
+    x, count = samples.x, len(samples.x)
+    worst = np.full(count, -np.inf, x.dtype)
+    return Slots(np.arange(count, dtype=np.int32), np.zeros(count, np.int32), x, x, x, x, worst, samples.goal)
+
+
+def compiled(scores: Scores, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled, kept with the trace that it is of."""
 
     def run(*given: Any) -> Any:
@@ -174,13 +219,6 @@ def _compiled(scores: Scores, what: str, function: Callable[..., Any]) -> Callab
 
     place: Hashable = ("attack", what, scores.value, scores.logarithms)
     return scores.traced.once(place, lambda: jax.jit(run))
-
-
-def _filled(samples: Samples, index: jax.Array) -> Slots:
-    """Slots that begin with these samples; the number N stands for none."""
-    place = jnp.minimum(index, len(samples.x) - 1)
-    x, worst = samples.x[place], jnp.full(index.shape, -jnp.inf, samples.x.dtype)
-    return Slots(index, jnp.zeros(index.shape, jnp.int32), x, x, x, x, worst, samples.goal[place])
 
 
 def _judged(rule: Rule, view: View, samples: Samples, slots: Slots) -> tuple[Slots, jax.Array]:
@@ -199,16 +237,16 @@ def _judged(rule: Rule, view: View, samples: Samples, slots: Slots) -> tuple[Slo
     return held, done
 
 
-def _refilled(samples: Samples, slots: Slots, done: jax.Array, state: State) -> State:
+def _refilled(queue: Queue, slots: Slots, done: jax.Array, state: State) -> State:
     """What is done written down, its slots given to the samples that come next."""
-    count = len(samples.x)
+    count = len(state.found)
     found = state.found.at[jnp.where(done, slots.index, count)].set(slots.best, mode="drop")
     free = done | (slots.index >= count)
-    following = jnp.minimum(state.upcoming + jnp.cumsum(free) - 1, count).astype(slots.index.dtype)
-    fresh = _filled(samples, jnp.where(free, following, slots.index))
+    fresh = queue.taken(state.upcoming + jnp.cumsum(free) - 1)
 
     def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(free.reshape((-1, *(1,) * (new.ndim - 1))), new, old)
 
     upcoming = jnp.minimum(state.upcoming + jnp.sum(free), count).astype(state.upcoming.dtype)
+    # A slot that stays free keeps the last of the queue and is told apart by its number alone.
     return State(jax.tree.map(chosen, fresh, slots), upcoming, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from netjac.attacks.classifier import Classifier, classifier
 from netjac.attacks.given import Given, refuse_classes
 from netjac.attacks.norms import drawn, lengths
 from netjac.attacks.result import Attack
-from netjac.attacks.rounds import Rule, Samples, once, searched
+from netjac.attacks.rounds import Rule, Samples, searched
 from netjac.errors import NonFiniteError
 from netjac.memory import budget
 from netjac.networks import Network, network_of
@@ -33,7 +34,7 @@ class How:
 
     `of`, `precision`, `memory`, `progress` as in `netjac.jacobian`. `in_step`: all samples take the same number of steps, so
     that slots would gain nothing. `radius`: starts are drawn from the ball of that size, by `seed`. `rows`: how many rows of
-    U·J the rule asks for (see `classifier`).
+    U·J the rule asks for (see `classifier`). `run`: the loop that takes the rule's steps.
     """
 
     name: str
@@ -47,6 +48,7 @@ class How:
     radius: float = 0.0
     seed: int = 0
     rows: int = 1
+    run: Callable[..., Any] = searched
 
 
 def attacked(model: Any, given: Given, rule: Rule, how: How) -> Attack:
@@ -62,7 +64,7 @@ def attacked(model: Any, given: Given, rule: Rule, how: How) -> Attack:
         labels[run] = met.decide(x) if given.labels is None else given.labels[run]
         goal = labels[run] if given.targets is None else given.targets[run]
         begin = x + drawn(x.shape, how.radius, how.norm, generator).astype(x.dtype) if how.radius else None
-        raw[run] = _searched(met, given, rule, x, begin, goal, together)
+        raw[run] = _searched(met, given, rule, how, x, begin, goal, together)
         _refuse_non_finite(raw[run], start)
         adversarial[run] = given.clipped(raw[run])
         predicted[run] = met.decide(adversarial[run])
@@ -70,7 +72,14 @@ def attacked(model: Any, given: Given, rule: Rule, how: How) -> Attack:
 
 
 def _searched(
-    met: Classifier, given: Given, rule: Rule, x: np.ndarray, begin: np.ndarray | None, goal: np.ndarray, together: int
+    met: Classifier,
+    given: Given,
+    rule: Rule,
+    how: How,
+    x: np.ndarray,
+    begin: np.ndarray | None,
+    goal: np.ndarray,
+    together: int,
 ) -> np.ndarray:
     """One run of samples, filled up to the size that all runs share."""
 
@@ -83,12 +92,12 @@ def _searched(
         _padded(goal, together),
         given.low.reshape(-1),
         given.high.reshape(-1),
+        np.int32(len(x)),
         given.targets is not None,
         bool(np.isfinite(given.low).any() or np.isfinite(given.high).any()),
     )
-    run = once if rule.steps == 1 else searched
     with precise(met.point.wide):
-        return np.asarray(run(met.scores, met.weights, rule, samples))[: len(x)].reshape(x.shape)
+        return np.asarray(how.run(met.scores, met.weights, rule, samples))[: len(x)].reshape(x.shape)
 
 
 def _met(network: Network, given: Given, how: How) -> tuple[Classifier, int]:
@@ -107,7 +116,8 @@ def _met(network: Network, given: Given, how: How) -> tuple[Classifier, int]:
         met = classifier(network, given.run(0, slots), how.of, how.precision)
     if how.in_step:
         return met, slots
-    return met, max(slots, min(count, MOST_TOGETHER, int(room / own)))
+    together = max(slots, min(count, MOST_TOGETHER, int(room / own)))
+    return met, -(-together // slots) * slots
 
 
 def _power_of_two(number: int) -> int:
