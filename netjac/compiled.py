@@ -22,7 +22,7 @@ from netjac.factors.refine import densify
 from netjac.graph.key import Key
 from netjac.graph.program import Program
 from netjac.plan.eliminate import Linearised, Question
-from netjac.plan.plan import Alternative, Answer, Plan
+from netjac.plan.plan import Answer, Plan
 from netjac.plan.search import Setting, search
 from netjac.precision import is_wide, multiplied
 from netjac.rules.loops import directions
@@ -93,7 +93,7 @@ def _compile(program: Program, posed: Posed) -> Compiled:
     run = _jitted(plan, linearised, posed.question, tied, posed.precision, posed.with_values)
     choice = _choosing(linearised, posed, plan, tied)
     if choice is not None:
-        thinned = Alternative("half of the units dead and left out", choice.half.operations)
+        thinned = choice.half.as_alternative("half of the units dead and left out")
         plan = replace(plan, alternatives=(*plan.alternatives, thinned))
     return Compiled(plan, tied, run, choice)
 

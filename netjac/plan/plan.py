@@ -21,10 +21,12 @@ FREE = frozenset({"relabel", "seed"})
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another way, with the operations it would take."""
+    """Another way, with the operations it would take, the bytes it would move and those of factors alive at once."""
 
     name: str
     operations: int
+    moved: int
+    peak: int
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,12 @@ class Plan:
     title: str = field(default="", compare=False)
 
     def beside(self, plain: Sequence[Alternative], others: Sequence[Plan]) -> Plan:
-        tried = [Alternative(f"{plan.order}, structured", plan.operations) for plan in others]
+        tried = [plan.as_alternative(f"{plan.order}, structured") for plan in others]
         return dataclasses.replace(self, alternatives=(*plain, *tried))
+
+    def as_alternative(self, name: str) -> Alternative:
+        """What this plan would take, beside another that is chosen."""
+        return Alternative(name, self.operations, self.moved, self.peak)
 
     def named(self, names: dict[str, str], title: str) -> Plan:
         """The same plan with the values' names, for printing."""
@@ -106,11 +112,13 @@ class Plan:
             "peak_bytes": self.peak,
             "predicted_seconds": self.seconds,
             "alternatives": {other.name: other.operations for other in self.alternatives},
+            "alternatives_bytes": {other.name: other.moved for other in self.alternatives},
+            "alternatives_peak_bytes": {other.name: other.peak for other in self.alternatives},
             "steps": self.rows(),
         }
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """A matplotlib figure: operations beside those of plain forward and reverse mode, and bytes; saved at `path`."""
+        """A matplotlib figure: operations, bytes and peak beside plain forward and reverse mode; saved at `path`."""
         from netjac.report.plan_plots import plot_plan
 
         return plot_plan(self, path)

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netjac.errors import NotDifferentiableError
-from netjac.plan.account import Stored, Term, Through
+from netjac.plan.account import Stored, Term
 from netjac.plan.alive import cut_down
 from netjac.plan.chain import Bracket, Link, best_bracket
 from netjac.plan.cost import Rates, sweep_operations, vector_operations
 from netjac.plan.eliminate import Edges, Linearised, Question
-from netjac.plan.plan import Alternative, Plan, written
+from netjac.plan.plain import plain_modes
+from netjac.plan.plan import Plan, written
 from netjac.plan.terms import Writer
 
 MOST_CUTS = 40
@@ -178,7 +179,7 @@ def search(linearised: Linearised, question: Question, setting: Setting, engine:
             refusals.append(refusal)
     if not plans:
         raise refusals[0]
-    plain = _plain(linearised, question, setting)
+    plain = plain_modes(linearised, question, setting.width, setting.rates, setting.samples)
     most = max(min(other.operations for other in plain), min(plan.operations for plan in plans))
     best = min((plan for plan in plans if plan.operations <= most), key=lambda plan: plan.seconds)
     return best.beside(plain, [p for p in plans if p is not best])
@@ -215,26 +216,3 @@ def prepared(linearised: Linearised, question: Question, setting: Setting) -> Ed
     merge_scalings(edges)
     cut_down(edges, dict(setting.alive))
     return edges
-
-
-def _plain(linearised: Linearised, question: Question, setting: Setting) -> list[Alternative]:
-    """What pushing or pulling one basis vector after another through every equation would take: the local derivatives
-    once, and for each vector their products with it and, in reverse, the sums at values that are used several times."""
-    program, samples = linearised.program, setting.samples or 1
-    writer = Writer(program, setting.width, setting.rates)
-    edges = Edges(linearised, question, writer, setting.samples is not None)
-    seen: set[tuple[int, int]] = set()
-    one = sums = 0
-    for tail, heads in edges.above.items():
-        sums += (len(heads) - 1) * (program.size(tail) // samples if tail >= 0 else 0)
-        for group in heads.values():
-            for term in group:
-                if isinstance(term, Stored):
-                    one += vector_operations(term.pattern)
-                elif isinstance(term, Through) and (term.equation, term.result) not in seen:
-                    seen.add((term.equation, term.result))
-                    one += sweep_operations(program, program.equations[term.equation])
-    outs = sum(program.size(v) // samples for v in question.of)
-    ins = sum(program.size(v) // samples for v in question.wrt)
-    local = sum(step.operations for step in writer.steps)
-    return [Alternative("plain reverse", local + (one + sums) * outs), Alternative("plain forward", local + one * ins)]

@@ -44,7 +44,8 @@ def _summary(plan: Plan) -> list[str]:
     lines = [f"order: {plan.order}; {work}"]
     for other in plan.alternatives:
         ratio = f" ({other.operations / plan.operations:.3g}×)" if plan.operations else ""
-        lines.append(f"  {other.name}: {quantity(other.operations)} operations{ratio}")
+        bytes_of = f"{memory(other.moved)} moved, peak {memory(other.peak)}"
+        lines.append(f"  {other.name}: {quantity(other.operations)} operations{ratio}, {bytes_of}")
     return lines
 
 

@@ -1,8 +1,9 @@
-"""A plan's cost as bars: its operations beside those of plain forward and reverse mode, and what its steps move."""
+"""A plan's cost as bars: operations and bytes beside plain forward and reverse mode, and what its steps move."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,29 +21,37 @@ OWN, OTHER, BYTES = "#0072B2", "0.6", "#E69F00"
 
 
 def plot_plan(plan: Plan, path: str | Path | None = None) -> Figure:
-    """Operations of the plan and of its alternatives; and the bytes that the plan moves, by the form of its steps.
+    """Operations, bytes moved and peak of the plan and of its alternatives; and what it moves by the form of its steps.
 
-    Bytes are known of the chosen plan alone. With `path` the figure is saved there too, in the format of its ending.
+    With `path` the figure is saved there too, in the format of its ending.
     """
-    ways = {f"this plan ({plan.order})": plan.operations}
-    ways.update({other.name: other.operations for other in plan.alternatives})
+    every = (plan.as_alternative(f"this plan ({plan.order})"), *plan.alternatives)
+    names, colours = [way.name for way in every], [OWN] + [OTHER] * len(plan.alternatives)
     moved: Counter[str] = Counter()
     for step in plan.working_steps:
         moved[step.form] += step.moved
-    figure = new_figure(8, 1.8 + 0.32 * (len(ways) + len(moved)))
-    upper, lower = figure.subplots(2, 1, height_ratios=(len(ways), max(len(moved), 1)))
-    _bars(upper, ways, [OWN] + [OTHER] * (len(ways) - 1), [quantity(n) for n in ways.values()])
-    upper.set(title=plan.title or "plan", xlabel="operations")
-    _bars(lower, dict(moved), [BYTES] * len(moved), [memory(n) for n in moved.values()])
-    lower.set(xlabel=f"bytes moved by this plan, by form of step (peak {memory(plan.peak)})")
+    figure = new_figure(11, 1.8 + 0.32 * (len(every) + len(moved)))
+    upper, lower = figure.subfigures(2, 1, height_ratios=(len(every) + 1, len(moved) + 1), squeeze=False).flat
+    parts = upper.subplots(1, 3, sharey=True)
+    _bars(parts[0], names, [way.operations for way in every], colours, quantity)
+    _bars(parts[1], names, [way.moved for way in every], colours, memory)
+    _bars(parts[2], names, [way.peak for way in every], colours, memory)
+    for axes, label in zip(parts, ("operations", "bytes moved", "peak bytes of factors"), strict=True):
+        axes.set(xlabel=label)
+    parts[0].invert_yaxis()
+    upper.suptitle(plan.title or "plan", fontsize=11)
+    below = lower.subplots()
+    _bars(below, list(moved), list(moved.values()), [BYTES] * len(moved), memory)
+    below.invert_yaxis()
+    below.set(xlabel="bytes moved by this plan, by form of step")
     if path is not None:
         save(figure, path)
     return figure
 
 
-def _bars(axes: Axes, numbers: dict[str, int], colours: list[str], told: list[str]) -> None:
-    bars = axes.barh(list(numbers), list(numbers.values()), color=colours)
-    axes.bar_label(bars, told, padding=3, fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.18 * max(numbers.values(), default=0) or 1)
-    axes.spines[["top", "right"]].set_visible(False)
+def _bars(axes: Axes, names: list[str], numbers: list[int], colours: list[str], words: Callable[[float], str]) -> None:
+    bars = axes.barh(names, numbers, color=colours)
+    axes.bar_label(bars, [words(n) for n in numbers], padding=3, fontsize=9)
+    axes.set_xlim(0, 1.3 * max(numbers, default=0) or 1)
+    axes.set_xticks([])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)

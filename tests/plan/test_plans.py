@@ -51,6 +51,34 @@ def test_a_gelu_is_one_scaling():
     assert len(blocks) == 1
 
 
+def test_plain_modes_have_the_bytes_of_their_blocks_of_vectors():
+    """Of x W₁, tanh, W₂ with n = 5, h = 4, m = 3: m blocks of vectors back, n forward, beside the three local derivatives."""
+    samples, n, h, m, width = 2, 5, 4, 3, 4
+    plan = nj.explain(mlp((n, h, m), jnp.tanh), np.ones((samples, n), np.float32))
+    ways = {other.name: other for other in plan.alternatives}
+    local = width * (n * h + samples * h + h * m)
+    found = sum(step.moved for step in plan.steps if step.form == "factor")
+    for name, vectors in (("plain reverse", m), ("plain forward", n)):
+        blocks = width * vectors * samples * np.array([n + h, h + h, h + m])
+        assert ways[name].moved == found + local + blocks.sum()
+        assert ways[name].peak == local + blocks.max()
+
+
+def test_plain_reverse_adds_where_a_value_is_used_twice_in_every_sample():
+    W = np.eye(3, dtype=np.float32)
+    network = nj.network(lambda x: jnp.tanh(x) * 2 + jnp.tanh(x) @ W, batched=True)
+    one, four = (nj.explain(network, np.ones((batch, 3), np.float32)) for batch in (1, 4))
+    for single, many in zip(one.alternatives[:2], four.alternatives[:2], strict=True):
+        assert many.operations == 4 * single.operations
+        assert many.moved > 3 * single.moved
+    reverse, forward = four.alternatives[:2]
+    assert reverse.operations > forward.operations
+    assert four.to_dict()["alternatives_bytes"] == {other.name: other.moved for other in four.alternatives}
+    assert four.to_dict()["alternatives_peak_bytes"] == {other.name: other.peak for other in four.alternatives}
+    assert f"{forward.name}: {forward.operations:g} operations" in str(four)
+    assert f"peak {forward.peak} B" in str(four)
+
+
 def test_the_plan_prints_its_steps_and_the_alternatives():
     network = mlp((5, 4, 3))
     plan = nj.explain(network, np.ones((2, 5), np.float32))

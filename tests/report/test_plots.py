@@ -170,10 +170,12 @@ def test_a_spy_plot_is_of_the_sparse_pattern_and_writes_no_dense_array():
 def test_a_plans_bars_are_its_numbers(tmp_path):
     plan = nj.explain(IMAGES, np.ones((2, 8, 8)))
     figure = plan.plot(tmp_path / "plan.svg")
-    upper, lower = figure.axes
-    expected = [plan.operations, *(other.operations for other in plan.alternatives)]
-    assert [bar.get_width() for bar in upper.patches] == expected
-    names = [label.get_text() for label in upper.get_yticklabels()]
+    *upper, lower = figure.axes
+    for axes, what in zip(upper, ("operations", "moved", "peak"), strict=True):
+        expected = [getattr(way, what) for way in (plan, *plan.alternatives)]
+        assert [bar.get_width() for bar in axes.patches] == expected
+        assert all(expected)
+    names = [label.get_text() for label in upper[0].get_yticklabels()]
     assert "plain reverse" in names
     assert "plain forward" in names
     assert sum(bar.get_width() for bar in lower.patches) == plan.moved

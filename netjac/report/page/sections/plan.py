@@ -15,9 +15,9 @@ def find(subject: Subject) -> Found:
     J = subject.J
     plan, structure = J.plan, J.structure
     assert plan is not None
-    ways: list[dict[str, Any]] = [{"name": f"netjac: {plan.order}", "operations": plan.operations}]
-    ways += [{"name": other.name, "operations": other.operations} for other in plan.alternatives]
-    top = max(way["operations"] for way in ways) or 1
+    every = (plan.as_alternative(f"netjac: {plan.order}"), *plan.alternatives)
+    ways = [{"name": way.name, "operations": way.operations, "bytes": way.moved, "peak": way.peak} for way in every]
+    top = max(way.operations for way in every) or 1
     numbers: dict[str, Any] = {
         **plan.to_dict(),
         "structure": {"kind": structure.kind, "per_sample": structure.per_sample, "reason": structure.reason,
@@ -25,7 +25,7 @@ def find(subject: Subject) -> Found:
         "at_samples": len(subject.chosen),
     }  # fmt: skip
     shown = {
-        "ways": [{**way, "part": 100 * way["operations"] / top} for way in ways],
+        "ways": [{**way, "part": 100 * other.operations / top} for way, other in zip(ways, every, strict=True)],
         "rows": numbers["steps"][:MOST_STEPS],
         "left": max(0, len(numbers["steps"]) - MOST_STEPS),
     }
