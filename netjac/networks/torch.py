@@ -22,9 +22,10 @@ from torch.utils import _pytree
 
 from netjac.errors import ModelLoadError, ShapeError
 from netjac.networks import exported, pt2_archive
-from netjac.networks.arrays import to_jax, to_numpy
+from netjac.networks.arrays import to_numpy
 from netjac.networks.aten.interpreter import run
 from netjac.networks.network import Network, Parameters, PureFunction
+from netjac.networks.shared import shared
 
 MOST_OPEN_INPUTS = 16
 
@@ -62,7 +63,7 @@ class TorchNetwork(Network):
     @property
     def parameters(self) -> dict[str, jax.Array]:
         """The parameters and, after them, the buffers, which follow the module's training as well."""
-        return {name: to_jax(tensor) for name, tensor in {**self.named_parameters(), **self.buffers()}.items()}
+        return {name: shared(tensor) for name, tensor in {**self.named_parameters(), **self.buffers()}.items()}
 
     def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
         known = {**self.named_parameters(), **self.buffers()}
@@ -216,8 +217,12 @@ class TorchNetwork(Network):
         """The flat outputs on other weights, the module's own left alone; torch's slow paths, which all differentiate."""
         dtype = next((t.dtype for t in tensors if t.is_floating_point()), self._own_dtype())
         buffers = {n: b.to(dtype) if b.is_floating_point() else b for n, b in self.module.named_buffers()}
+        args, kwargs = self._arguments(tensors)
         with evaluating(self.module), torch.random.fork_rng(devices=[]):
-            result = torch.func.functional_call(self.module, {**weights, **buffers}, *self._arguments(tensors))
+            if buffers or any(weights[n] is not p for n, p in self.module.named_parameters()):
+                result = torch.func.functional_call(self.module, {**weights, **buffers}, args, kwargs)
+            else:  # to put in the place of its weights what they are costs as much as a small network itself
+                result = self.module(*args, **kwargs)
         outputs = [y for y in _pytree.tree_leaves(result) if isinstance(y, torch.Tensor)]
         self._out_paths = exported.paths_of(result, len(outputs))
         return outputs
@@ -286,17 +291,17 @@ def load_pt2(path: Path) -> ExportedNetwork:
 @contextlib.contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Every submodule in eval mode for a while, and torch's fused fast paths (which have no derivative) off."""
-    training = [(m, m.training) for m in module.modules()]
+    training = [m for m in module.modules() if m.training]
     fast = torch.backends.mha.get_fastpath_enabled()
-    for m, _ in training:
+    for m in training:
         m.training = False
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for m, was in training:
-            m.training = was
+        for m in training:
+            m.training = True
 
 
 def _example(spec: jax.ShapeDtypeStruct, own: torch.dtype) -> torch.Tensor:
