@@ -16,7 +16,7 @@ alone (`multiply`); `Product.apply` carries it out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from netjac.factors.pattern import Axes, Pattern, labels_of, renumbered
+from netjac.factors.pattern import Axes, Pattern, Window, labels_of, renumbered
 from netjac.factors.refine import Split, common_atoms, parts, split
 
 TALL = 128
@@ -230,11 +230,12 @@ def multiply(left: Pattern, right: Pattern, last: str = "in") -> Product:
     thin = bool(contracted) and prod(sizes[n] for n in contracted) <= THIN
     rows = (sizes[n] for n in labels_of(out) if n in data_a and n not in labels_of(inn))
     tall = last == "in" and not thin and any(n >= TALL for n in rows)
+    lying = _lying(present, out, inn, windows)
     if _few(contracted, data_a, data_b, sizes):
         seen = {n for window in windows for n, _ in window.terms}
-        order, right_first = _for_next(present, out, inn, seen), False
+        order, right_first = _for_next(lying, out, inn, seen), False
     else:
-        order, right_first = _order(present, out, inn, data_a, data_b, contracted, sizes, "first" if tall else last)
+        order, right_first = _order(lying, out, inn, data_a, data_b, contracted, sizes, "first" if tall else last)
     pattern = renumbered(Pattern(out, inn, tuple(order), tuple(sizes), windows))
     return Product(
         left_step, right_step, data_a, data_b, summed_a, summed_b, contracted, scale, tuple(order), tuple(sizes),
@@ -287,7 +288,15 @@ def _few(contracted: Sequence[int], left: Sequence[int], right: Sequence[int], s
     return bool(contracted) and places and prod(sizes[n] for n in contracted) <= UNROLLED
 
 
-def _for_next(present: list[int], out: Axes, inn: Axes, seen: set[int]) -> list[int]:
+def _lying(present: Iterable[int], out: Axes, inn: Axes, windows: Sequence[Window]) -> list[int]:
+    """The labels as the axes name them, those that a window hides where the window stands: behind the channels they would
+    be what the loop over them runs along, and every entry would be fetched from another line of the cache."""
+    named = {window.label: [n for n, _ in window.terms] for window in windows}
+    ends = [m for n in (*labels_of(out), *labels_of(inn)) for m in (n, *named.get(n, ()))]
+    return [n for n in dict.fromkeys((*ends, *present)) if n in present]
+
+
+def _for_next(along: list[int], out: Axes, inn: Axes, seen: set[int]) -> list[int]:
     """The order in which the next product takes a local block without moving it: places, samples, taps, what it sums over.
 
     What it sums over (channels) is innermost, so that the loop that writes the block runs along it and looks at the numbers of
@@ -302,7 +311,6 @@ def _for_next(present: list[int], out: Axes, inn: Axes, seen: set[int]) -> list[
             return 0 if label in seen else 3
         return 2
 
-    along = [n for n in dict.fromkeys((*labels_of(out), *labels_of(inn), *present)) if n in present]
     return sorted(along, key=rank)
 
 
@@ -330,7 +338,7 @@ def _order(
         free = [n for n in (*first, *second) if n in present and n not in batch]
         return [*batch, *free], right_first
     if not data_a or not data_b:
-        return present, False
+        return [n for n in (*data_a, *data_b) if n in present], False
     outs, ins = set(labels_of(out)), set(labels_of(inn))
 
     def rank(label: int) -> int:
@@ -341,5 +349,4 @@ def _order(
             return 0 if inside else 2
         return 3 if inside == (last == "in") else 2
 
-    along = [n for n in dict.fromkeys((*labels_of(out), *labels_of(inn), *present)) if n in present]
-    return sorted(along, key=rank), False
+    return sorted(present, key=rank), False
