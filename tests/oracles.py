@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +15,13 @@ from netjac.factors.window import joined, placed, unsettled
 def jacrev(f, x):
     """∂f/∂x by JAX's reverse mode, in float64, (*out, *in)."""
     with jax.enable_x64(True):
-        return np.asarray(jax.jacrev(f)(jnp.asarray(x)))
+        return np.asarray(jax.jit(jax.jacrev(f))(jnp.asarray(x)))
 
 
 def jacfwd(f, x):
     """∂f/∂x by JAX's forward mode, in float64, (*out, *in)."""
     with jax.enable_x64(True):
-        return np.asarray(jax.jacfwd(f)(jnp.asarray(x)))
+        return np.asarray(jax.jit(jax.jacfwd(f))(jnp.asarray(x)))
 
 
 def per_sample(full, out_rank):
@@ -47,12 +49,17 @@ def relative_error(found, expected):
     return np.linalg.norm(found - expected) / (scale if scale else 1.0)
 
 
-def dense(pattern, data):
-    """All entries of a factor, (*out, *in) in float64, its windows put in their place first."""
+def entries(pattern, data):
+    """All entries of a factor, (*out, *in) in float64, its windows put in their place first. Traceable."""
     while (place := unsettled(pattern)) is not None:
         step = joined(pattern, place)
         data, pattern = step.apply(data, jnp.float64), step.pattern
     while pattern.windows:
         step = placed(pattern, 0)
         data, pattern = step.apply(data, jnp.float64), step.pattern
-    return np.asarray(densify(pattern, data, jnp.float64)).reshape((*pattern.out_shape, *pattern.in_shape))
+    return jnp.reshape(densify(pattern, data, jnp.float64), (*pattern.out_shape, *pattern.in_shape))
+
+
+def dense(pattern, data):
+    """`entries` as NumPy's."""
+    return np.asarray(jax.jit(partial(entries, pattern))(data))

@@ -19,7 +19,7 @@ from netjac.plan.cost import RATES
 from netjac.plan.eliminate import Linearised
 from netjac.plan.terms import Writer
 from netjac.precision import precise
-from tests.oracles import dense, relative_error
+from tests.oracles import entries, relative_error
 
 TIGHT = 1e-13
 extents = st.tuples(st.integers(2, 6), st.integers(1, 3))
@@ -76,7 +76,7 @@ def matrix(pattern, data):
 
 
 class Carried:
-    """A writer whose steps are carried out as soon as they are written."""
+    """A writer, and what its steps give, each carried out once."""
 
     def __init__(self):
         program = Program()
@@ -93,12 +93,16 @@ class Carried:
     def full(self, term):
         """The term as a matrix, through its windows and with them placed; both must be the same."""
         pattern = windows.plain(self.writer, term)
-        for step in self.writer.steps:
-            if step.writes[0] not in self.registers:
-                read = [self.registers[n] for n in step.reads]
-                self.registers.update(zip(step.writes, perform(step.action, self.run, read), strict=True))
-        shape = (int(np.prod(pattern.pattern.out_shape)), -1)
-        found = np.asarray(dense(pattern.pattern, self.registers[pattern.register])).reshape(shape)
+
+        def carry(registers):
+            for step in self.writer.steps:
+                if step.writes[0] not in registers:
+                    read = [registers[n] for n in step.reads]
+                    registers = registers | dict(zip(step.writes, perform(step.action, self.run, read), strict=True))
+            return registers, entries(pattern.pattern, registers[pattern.register])
+
+        self.registers, found = jax.jit(carry)(self.registers)
+        found = np.asarray(found).reshape(int(np.prod(pattern.pattern.out_shape)), -1)
         local = self.registers[term.register]
         sparse = sparse_matrix(term.pattern, np.ones(()) if local is None else np.asarray(local)).toarray()
         assert np.linalg.norm(sparse - found) <= TIGHT * (1 + np.linalg.norm(found))

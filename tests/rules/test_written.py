@@ -14,37 +14,35 @@ import netjac as nj
 from netjac.factors.entries import matrix
 from netjac.graph.program import trace
 from netjac.rules import linearise
-from tests.oracles import dense, jacrev, per_sample, relative_error
+from tests.oracles import entries, jacrev, per_sample, relative_error
 
 INIT = {lax.max: -np.inf, lax.min: np.inf, lax.add: 0.0}
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def written_out(f, x):
-    """(dense array, sparse matrix) of the one equation of f, as its rule writes it; None where the rule does not."""
+def holds(f, x):
+    """Whether the one equation of f is written out by its rule; if so, (dense, sparse) entry by entry as JAX's Jacobian.
+
+    One compiled program finds the numbers, the dense array and what is expected.
+    """
     with jax.enable_x64(True):
         program, _ = trace(f, jax.ShapeDtypeStruct(x.shape, jnp.float64))
         eqn = next(e for e in program.equations if e.name.startswith(("conv", "reduce_window")))
         local = linearise(program, eqn, 0, 0)
         local = getattr(local, "written", local)
         if local is None:
-            return None
-        constants = list(program.constants.values())
-        values = program.evaluate([jnp.asarray(x)], constants, range(len(program.equations)))
-        data = None if local.numbers is None else local.numbers(values)
-        numbers = np.ones(()) if data is None else np.asarray(data)
-        return dense(local.pattern, data), matrix(local.pattern, numbers)
+            return False
 
+        def both(x, constants):
+            values = program.evaluate([x], constants, range(len(program.equations)))
+            numbers = None if local.numbers is None else local.numbers(values)
+            return numbers, entries(local.pattern, numbers), jax.jacrev(f)(x)
 
-def holds(f, x):
-    y = jax.eval_shape(f, jax.ShapeDtypeStruct(x.shape, jnp.float32))
-    found = written_out(f, x)
-    expected = jacrev(f, x)
-    size = (int(np.prod(y.shape)), x.size)
-    if found is not None:
-        assert relative_error(found[0], expected) < 1e-13
-        assert relative_error(found[1].toarray(), expected.reshape(size)) < 1e-13
-    return found is not None
+        numbers, found, expected = jax.jit(both)(jnp.asarray(x), list(program.constants.values()))
+        assert relative_error(found, expected) < 1e-13
+        sparse = matrix(local.pattern, np.ones(()) if numbers is None else np.asarray(numbers)).toarray()
+        assert relative_error(sparse, np.reshape(expected, sparse.shape)) < 1e-13
+        return True
 
 
 explicit = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda p: [p] * 2)
@@ -106,10 +104,14 @@ def test_a_strided_convolution_is_pulled_by_residue(case, seed):
         program, _ = trace(f, jax.ShapeDtypeStruct(x.shape, jnp.float64))
         place = next(i for i, e in enumerate(program.equations) if e.name.startswith("conv"))
         local = linearise(program, program.equations[place], 0, 0)
-        values = program.evaluate([jnp.asarray(x)], list(program.constants.values()), range(place + 1))
-        y, pull = jax.vjp(f, jnp.asarray(x))
-        block = jnp.asarray(np.random.default_rng(seed).standard_normal((3, *y.shape)))
-        assert relative_error(local.pull(values, block), jax.vmap(pull)(block)[0]) < 1e-13
+
+        def both(x, constants, block):
+            values = program.evaluate([x], constants, range(place + 1))
+            return local.pull(values, block), jax.vmap(jax.vjp(f, x)[1])(block)[0]
+
+        block = np.random.default_rng(seed).standard_normal((3, *jax.eval_shape(f, x).shape))
+        found, expected = jax.jit(both)(jnp.asarray(x), list(program.constants.values()), block)
+        assert relative_error(found, expected) < 1e-13
 
 
 def test_equal_entries_of_a_pool_have_the_first_win_as_in_jax():
