@@ -64,7 +64,7 @@ def choice(J):
 
 def jacrev(f, x):
     with jax.enable_x64(True):
-        return np.asarray(jax.vmap(jax.jacrev(f))(jnp.asarray(x)))
+        return np.asarray(jax.jit(jax.vmap(jax.jacrev(f)))(jnp.asarray(x)))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -196,5 +196,5 @@ def test_inside_a_jax_transformation_nothing_is_chosen(eager):
     net = nj.network(jax.vmap(f), batched=True)
     x = np.random.default_rng(0).normal(size=(1, 4)).astype("float32")
     penalty = jax.grad(lambda v: (nj.jacobian(net, v).to_jax() ** 2).sum())(jnp.asarray(x))
-    expected = jax.grad(lambda v: (jax.vmap(jax.jacrev(f))(v) ** 2).sum())(jnp.asarray(x))
+    expected = jax.jit(jax.grad(lambda v: (jax.vmap(jax.jacrev(f))(v) ** 2).sum()))(jnp.asarray(x))
     np.testing.assert_allclose(penalty, expected, atol=1e-4)

@@ -20,7 +20,7 @@ def net() -> Network:
 
 
 def expected(x):
-    return np.asarray(jax.vmap(jax.jacrev(lambda row: jnp.tanh(row @ W)))(x))
+    return np.asarray(jax.jit(jax.vmap(jax.jacrev(lambda row: jnp.tanh(row @ W))))(x))
 
 
 def inputs(count, dtype="float32", batch=4):
@@ -91,7 +91,9 @@ def test_wide_numbers_asked_for_in_between_are_not_narrowed(net):
 
 def expected64(x):
     with jax.enable_x64(True):
-        return np.asarray(jax.vmap(jax.jacrev(lambda row: jnp.tanh(row @ W.astype("float64"))))(jnp.asarray(x)))
+        return np.asarray(
+            jax.jit(jax.vmap(jax.jacrev(lambda row: jnp.tanh(row @ W.astype("float64")))))(jnp.asarray(x))
+        )
 
 
 def test_a_tree_given_in_between_does_not_confuse(net):

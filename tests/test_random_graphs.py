@@ -67,8 +67,8 @@ def test_a_random_net_through_the_drop_in_and_by_products(seed, shape, length):
     f, _ = random_network(seed, shape, length)
     x = np.random.default_rng(seed).standard_normal((2, *shape))
     with jax.enable_x64(True):
-        expected = np.asarray(jax.jacrev(f)(jnp.asarray(x)))
-        assert relative_error(nj.jacobian_function(f)(jnp.asarray(x)), expected) < TIGHT
+        expected = np.asarray(jax.jit(jax.jacrev(f))(jnp.asarray(x)))
+        assert relative_error(jax.jit(nj.jacobian_function(f))(jnp.asarray(x)), expected) < TIGHT
     J = nj.jacobian(lambda x: f(x), x)
     v, u = np.random.default_rng(1).standard_normal(x.shape), np.random.default_rng(2).standard_normal(J.out_shape)
     assert relative_error(J @ v, np.tensordot(expected, v, len(x.shape))) < TIGHT
@@ -109,4 +109,4 @@ def test_a_mean_over_the_batch_anywhere_makes_the_whole_net_one_jacobian(seed, s
     assert J.batch is None
     assert not J.structure.per_sample
     with jax.enable_x64(True):
-        assert relative_error(J, np.asarray(jax.jacrev(f)(jnp.asarray(x)))) < TIGHT
+        assert relative_error(J, np.asarray(jax.jit(jax.jacrev(f))(jnp.asarray(x)))) < TIGHT

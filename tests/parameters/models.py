@@ -33,9 +33,10 @@ def norm(h):
 def dense(model, x):
     """(N·m, M) by jax.jacrev, the parameters in the order of their names."""
     with precise(True):
-        tree = jax.jacrev(
-            lambda p: model.function(p, jnp.asarray(x, np.float64 if np.asarray(x).dtype.kind == "f" else None))
-        )({key: jnp.asarray(value, np.float64) for key, value in model.parameters.items()})
+        x = jnp.asarray(x, np.float64 if np.asarray(x).dtype.kind == "f" else None)
+        tree = jax.jit(jax.jacrev(lambda p: model.function(p, x)))(
+            {key: jnp.asarray(value, np.float64) for key, value in model.parameters.items()}
+        )
         rows = next(iter(tree.values())).shape
         rows = int(np.prod(rows[: len(rows) - np.ndim(model.parameters[next(iter(tree))])]))
         return np.concatenate([np.asarray(tree[key]).reshape(rows, -1) for key in sorted(tree)], 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -81,18 +83,24 @@ def along(model, x, v):
     """f(p + t v) as a function of t, and f(p)'s JᵀJ v as the Hessian of half its squared distance from where it is."""
     flat, shape = jax.flatten_util.ravel_pytree({n: jnp.asarray(p, jnp.float64) for n, p in model.parameters.items()})
 
+    @jax.jit
     def f(vector):
         return model.function(shape(vector), jnp.asarray(x)).reshape(-1)
 
     here = f(flat)
     loss = lambda vector: 0.5 * jnp.square(f(vector) - here).sum()  # noqa: E731
-    return f, flat, jax.jvp(jax.grad(loss), (flat,), (jnp.asarray(v),))[1]
+    return f, flat, jax.jit(lambda v: jax.jvp(jax.grad(loss), (flat,), (v,))[1])(jnp.asarray(v))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("sites", [1, 6])
-@pytest.mark.parametrize("sharing", SHARING)
-@pytest.mark.parametrize("layer", LAYERS)
+# A single site is another way of writing a product down: its formulas hold or fail in float64, and with no idle weight.
+CASES = [
+    case
+    for case in product(LAYERS, SHARING, (1, 6), ("float64", "float32"))
+    if case[2] == 6 or (case[1] != "unused" and case[3] == "float64")
+]
+
+
+@pytest.mark.parametrize(("layer", "sharing", "sites", "dtype"), CASES)
 def test_every_property_holds(layer, sharing, sites, dtype, monkeypatch):
     model, x = made(layer, sharing, sites, dtype)
     wide = dtype == "float64"
@@ -143,8 +151,9 @@ def test_every_property_holds(layer, sharing, sites, dtype, monkeypatch):
     monkeypatch.setattr(kernel, "_shared", lambda one, other: None)
     block = next(J._question.blocks())
     with J._question.asking():
-        arguments = block.uses, block.arrays, block.uses, block.arrays, block.rows, block.rows
-        assert relative_error(kernel.gram.__wrapped__(*arguments), full @ full.T) < tight, "without sharing δδᵀ"
+        # A function of its own: what JAX has traced of `gram` was with sharing.
+        apart = jax.jit(lambda a: kernel.gram.__wrapped__(block.uses, a, block.uses, a, block.rows, block.rows))
+        assert relative_error(apart(block.arrays), full @ full.T) < tight, "without sharing δδᵀ"
 
 
 def test_of_a_linear_net_the_jacobian_is_its_input():

@@ -132,7 +132,7 @@ def test_no_more_operations_than_the_better_plain_mode_and_the_same_numbers(name
     plain = {other.name: other.operations for other in plan.alternatives}
     assert 0 < plan.operations <= min(plain["plain reverse"], plain["plain forward"])
     with jax.enable_x64(True):
-        expected = jax.jacrev(f, tuple(range(len(inputs))))(*map(jnp.asarray, inputs))
+        expected = jax.jit(jax.jacrev(f, tuple(range(len(inputs)))))(*map(jnp.asarray, inputs))
     found = nj.jacobian(f, given)
     names = list(inspect.signature(f).parameters)[: len(inputs)]
     blocks = [found[name] for name in names] if len(inputs) > 1 else [found]

@@ -86,13 +86,16 @@ def test_one_step_solves_the_damped_equations_in_every_form(form, m, loss):
     assert found.history[0].accepted
     assert found.form == form
     with precise(True):
-        of = lambda v: jnp.ravel(mlp(unflat(v, start), jnp.asarray(X)))  # noqa: E731
-        J, y = np.asarray(jax.jacrev(of)(jnp.asarray(flat(start)))), np.asarray(of(jnp.asarray(flat(start))))
+        of = jax.jit(lambda v: jnp.ravel(mlp(unflat(v, start), jnp.asarray(X))))
+        J, y = np.asarray(jax.jit(jax.jacrev(of))(jnp.asarray(flat(start)))), np.asarray(of(jnp.asarray(flat(start))))
         if loss == "mse":
             u, H = y - Y.ravel(), np.eye(12 * m)
         else:
             whole = lambda v: -jnp.sum(jnp.eye(m)[labels] * jax.nn.log_softmax(v.reshape(12, m)))  # noqa: E731
-            u, H = np.asarray(jax.grad(whole)(jnp.asarray(y))), np.asarray(jax.hessian(whole)(jnp.asarray(y)))
+            u, H = (
+                np.asarray(jax.jit(jax.grad(whole))(jnp.asarray(y))),
+                np.asarray(jax.jit(jax.hessian(whole))(jnp.asarray(y))),
+            )
     A, g = J.T @ H @ J, J.T @ u
     D = {"kernel": np.trace(H @ J @ J.T) / (12 * m), "cg": g @ A @ g / (g @ g)}.get(form, np.diag(A).max())
     expected = -np.linalg.solve(A + damping * D * np.eye(len(g)), g)

@@ -77,8 +77,8 @@ def test_counted_loops_can_be_pulled_and_pushed_through():
     x = jnp.ones((2, 4, 3), "float32")
     function = prepared(network, x)
     parameters = network.parameters
-    forward = jax.jacfwd(lambda x: function(parameters, (x,))[0])(x)
-    reverse = jax.jacrev(lambda x: function(parameters, (x,))[0])(x)
+    forward = jax.jit(jax.jacfwd(lambda x: function(parameters, (x,))[0]))(x)
+    reverse = jax.jit(jax.jacrev(lambda x: function(parameters, (x,))[0]))(x)
     assert relative([forward], [reverse]) < 1e-6
 
 
