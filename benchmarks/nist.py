@@ -1,6 +1,8 @@
-"""Problems of NIST's Statistical Reference Datasets for nonlinear regression, with their certified values.
+"""Least-squares problems whose answers are published: NIST's Statistical Reference Datasets for nonlinear regression with
+their certified values, and Rosenbrock's valley.
 
-https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml. `test_nist.py` checks the figures by the certified sums of squares.
+https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml. `tests/training/test_nist.py` checks the figures by the certified sums
+of squares.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Reference:
-    """A model f(b, x), two starting points, the certified b and residual sum of squares, and the data."""
+    """A model f(b, x), starting points, the certified b and residual sum of squares, and the data."""
 
     name: str
     model: Any
-    starts: tuple[tuple[float, ...], tuple[float, ...]]
+    starts: tuple[tuple[float, ...], ...]
     certified: tuple[float, ...]
     squares: float
     x: np.ndarray
@@ -123,4 +125,26 @@ BENNETT5 = Reference(
     """),
 )
 
-PROBLEMS = (MISRA1A, THURBER, MGH09, BENNETT5)
+# Meyer's thermistor (NIST's MGH10) in the scaling of Fletcher: y in thousands, x = 0.45 + 0.05 i, so that b is of one size.
+MEYER = Reference(
+    "Meyer, scaled",
+    lambda b, x: b[0] * jnp.exp(10 * b[1] / (x + b[2]) - 13),
+    ((8.85, 4.0, 2.5),),
+    (5.6096364710e-06 * np.exp(13), 6.1813463463, 3.4522363462),
+    8.7945855171e-05,
+    0.45 + 0.05 * np.arange(1, 17),
+    1e-3 * _numbers("34780 28610 23650 19630 16370 13720 11540 9744 8261 7030 6005 5147 4427 3820 3307 2872"),
+)
+
+ROSENBROCK = Reference(
+    "Rosenbrock",
+    lambda b, x: jnp.stack([10 * (b[1] - b[0] ** 2), 1 - b[0]])[None],
+    ((-1.2, 1.0),),
+    (1.0, 1.0),
+    0.0,
+    np.zeros((1, 1)),
+    np.zeros((1, 2)),
+)
+
+NIST = (MISRA1A, THURBER, MGH09, BENNETT5)
+PROBLEMS = (*NIST, MEYER, ROSENBROCK)
