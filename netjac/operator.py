@@ -350,7 +350,7 @@ class Jacobian:
         return check_jacobian(self, self._source.context, **options)
 
     def plot(self, **options: Any) -> Any:
-        """A matplotlib figure of J: a heat map of one sample, or one map of the input for each output; see `netjac.plots`."""
+        """A matplotlib figure of one sample's J; `kind` and the rest as in `netjac.report.plots.plot_jacobian`."""
         from netjac.report.plots import plot_jacobian
 
         return plot_jacobian(self, **options)

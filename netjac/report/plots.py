@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 # Blue to red through white: told apart by the colour-blind too.
 COLOURS = "RdBu_r"
-KINDS = ("matrix", "images", "spy")
+KINDS = ("matrix", "images", "spy", "spectrum")
 DOTS = "#2166ac"
+MEDIAN = "#b35806"
 MOST_MAPS = 20
+MOST_LINES = 200
 MOST_VECTORS = 20_000
 LEAST_IMAGE = 4
 
@@ -32,9 +34,9 @@ def plot_jacobian(J: Jacobian, sample: int = 0, kind: str | None = None, path: s
     """One sample's Jacobian: a heat map of its m × n matrix, or, by an image, one map of the image for each output.
 
     `kind`: "matrix", "images", "spy" (where entries can be other than zero: those of `to_scipy`, and no dense array where J is
-    sparse), or None (images where the input is one and there are few outputs). Images are inputs of
-    shape (h, w), (h, w, 1 or 3) or (1 or 3, h, w); colours are added up. With `path` the figure is saved there too, in
-    the format of its ending.
+    sparse), "spectrum" (the singular values of all samples, `sample` marked), or None (images where the input is one and there
+    are few outputs). Images are inputs of shape (h, w), (h, w, 1 or 3) or (1 or 3, h, w); colours are added up. With `path` the
+    figure is saved there too, in the format of its ending.
 
     Raises `ShapeError` where there is no such sample, no entry to show, or no image; `UnknownNameError` for another kind.
     """
@@ -44,7 +46,10 @@ def plot_jacobian(J: Jacobian, sample: int = 0, kind: str | None = None, path: s
     of, wrt = ("out", "in") if names is None else names[:2]
     title = f"∂{of}/∂{wrt}" + ("" if names is None else f" of {names[2]}")
     title += "" if J.batch is None else f", sample {sample}"
-    figure = spy(J, sample, title, of, wrt) if kind == "spy" else _entries(J, sample, kind, title, of, wrt)
+    if kind in ("spy", "spectrum"):
+        figure = spy(J, sample, title, of, wrt) if kind == "spy" else spectrum(J, sample, title)
+    else:
+        figure = _entries(J, sample, kind, title, of, wrt)
     if path is not None:
         save(figure, path)
     return figure
@@ -89,6 +94,38 @@ def spy(J: Jacobian, sample: int, title: str, of: str, wrt: str) -> Figure:
     axes.set_title(f"{title}: {pattern.nnz:,} of {m * n:,} entries ({pattern.nnz / (m * n):.2%})", fontsize=11)
     if pattern.nnz > MOST_VECTORS:
         axes.lines[0].set_rasterized(True)
+    return figure
+
+
+def spectrum(J: Jacobian, sample: int, title: str) -> Figure:
+    """Singular values, largest first, on a logarithmic axis: of one sample, before those of the others and their median.
+
+    Zeros have no place on the axis; the title says how many of the sample's values are left out.
+    """
+    _refuse_nothing(J, sample)
+    found = np.atleast_2d(np.asarray(J.singular_values(), np.float64))
+    own, number = found[sample], np.arange(1, found.shape[1] + 1)
+    figure = new_figure(6.4, 4)
+    axes = figure.subplots()
+    shown = np.where(found > 0, found, np.nan)
+    if len(found) > 1:
+        axes.plot(number, shown.T[:, :MOST_LINES], color="0.75", linewidth=0.8, zorder=1)
+        axes.plot(
+            number, np.median(found, 0), color=MEDIAN, linestyle="--", label=f"median of {len(found)} samples", zorder=2
+        )
+    axes.plot(number, shown[sample], color=DOTS, marker="o", markersize=4, label=f"sample {sample}", zorder=3)
+    zeros = np.count_nonzero(own == 0)
+    condition = own[0] / own[-1] if own[-1] else np.inf
+    told = f"σ₁ = {own[0]:.3g}, σ₁/σₖ = {condition:.3g}".replace("inf", "∞") + (f", {zeros} zero" if zeros else "")
+    axes.set_title(f"{title}: {told}", fontsize=11)
+    if np.any(found > 0):
+        axes.set_yscale("log")
+    axes.set(xlabel="number", ylabel="singular value")
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(found) > 1:
+        axes.legend(frameon=False)
+    if len(number) <= MOST_MAPS:
+        axes.set_xticks(number)
     return figure
 
 

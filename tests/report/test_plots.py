@@ -167,6 +167,24 @@ def test_a_spy_plot_is_of_the_sparse_pattern_and_writes_no_dense_array():
         J.plot(kind="spy", sample=2)
 
 
+def test_a_spectrum_has_the_singular_values_of_every_sample(tmp_path):
+    W = np.diag([3.0, 1.0, 0.0]) @ np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+    J = nj.jacobian(nj.network(lambda x: jnp.tanh(x) @ W, batched=True), np.array([[0.0, 0, 0], [1, 1, 0], [0, 2, 0]]))
+    (axes,) = J.plot(kind="spectrum", sample=0, path=tmp_path / "spectrum.svg").axes
+    lines = {line.get_label(): np.asarray(line.get_ydata(), float) for line in axes.lines}
+    np.testing.assert_allclose(lines["sample 0"][:2], [3, 1], rtol=1e-12)
+    expected = np.linalg.svd(np.asarray(J), compute_uv=False)
+    np.testing.assert_allclose(lines["median of 3 samples"][:2], np.median(expected, 0)[:2], rtol=1e-10)
+    assert len(axes.lines) == 5
+    assert axes.get_yscale() == "log"
+    assert "σ₁ = 3" in axes.get_title()
+    assert (tmp_path / "spectrum.svg").read_bytes()[:5] == b"<?xml"
+    alone = nj.jacobian(lambda x: 2 * x, np.ones(2)).plot(kind="spectrum").axes[0]
+    assert [line.get_ydata().tolist() for line in alone.lines] == [[2, 2]]
+    with pytest.raises(nj.ShapeError, match="no sample 9"):
+        J.plot(kind="spectrum", sample=9)
+
+
 def test_a_plans_bars_are_its_numbers(tmp_path):
     plan = nj.explain(IMAGES, np.ones((2, 8, 8)))
     figure = plan.plot(tmp_path / "plan.svg")
