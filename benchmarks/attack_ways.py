@@ -143,6 +143,40 @@ def _torchattacks(kind, norm, epsilon, network, given):
     return call
 
 
+BARE = ("torch forward", "torch gradient", "netjac gradient")
+
+
+def bare(network: torch.nn.Module, given: Digits) -> dict[str, Callable[[], torch.Tensor]]:
+    """What no attack can do without, by itself: a forward pass, and a gradient of the loss by the images, forward and back.
+
+    netjac's is its compiled program alone, weights and images at hand.
+    """
+    import jax
+
+    from netjac.attacks.classifier import classifier
+
+    images, labels = given.images, given.labels
+    met = classifier(network, images.numpy(), None, "highest")
+    run = jax.jit(met.scores.rows)
+    x, combined = jax.numpy.asarray(images.numpy()), jax.nn.one_hot(labels.numpy(), met.scores.classes)[:, None]
+
+    def forward() -> torch.Tensor:
+        with torch.no_grad():
+            network(images)
+        return images
+
+    def gradient() -> torch.Tensor:
+        moving = images.clone().requires_grad_(True)
+        torch.autograd.grad(torch.nn.functional.cross_entropy(network(moving), labels), moving)
+        return images
+
+    def ours() -> torch.Tensor:
+        run(met.weights, x, combined).block_until_ready()
+        return images
+
+    return dict(zip(BARE, (forward, gradient, ours), strict=True))
+
+
 def target(labels: torch.Tensor) -> torch.Tensor:
     """The class that torchattacks takes as JSMA's target."""
     return (labels + 1) % 10
