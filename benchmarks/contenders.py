@@ -15,7 +15,11 @@ WAYS = {
     "torch": ("torch vmap(jacrev)", "torch vmap(jacfwd)", "torch loop of grads"),
     "tensorflow": ("tensorflow batch_jacobian",),
     "asdex": ("asdex jacobian",),
+    "hand": ("hand written",),
 }
+HAND = "hand"
+"""No peer: programs written for one network each, to see what can be asked of XLA."""
+BY_HAND = ("mlp_classifier", "square_batch", "field", "whole_batch", "lenet", "lstm", "conv_autoencoder", "tiny")
 BY_PARAMETERS = {
     "kernel": ("jax dense J", "jax jacrev, by parameter", "torch vmap(jacrev), by parameter", "backpack BatchGrad"),
     "norms": ("jax vmap(grad)", "torch vmap(grad)", "opacus grad_sample"),
@@ -28,15 +32,18 @@ BY_PARAMETERS = {
 PEERS_OF_SENSITIVITY = ("captum", "neuralsens", "SALib")
 PEERS_BY_PARAMETERS = ("jax", "torch", "backpack", "opacus", "curvlinops")
 SPARSE = "asdex"
-MODULES = {OURS: "in_jax", "jax": "in_jax", "torch": "in_torch", "tensorflow": "in_tensorflow", "asdex": "in_asdex"}
+MODULES = {
+    OURS: "in_jax", "jax": "in_jax", "torch": "in_torch", "tensorflow": "in_tensorflow", "asdex": "in_asdex", HAND: "in_hand",
+}  # fmt: skip
 
 
 def installed(framework: str) -> bool:
-    return importlib.util.find_spec(framework) is not None
+    return framework == HAND or importlib.util.find_spec(framework) is not None
 
 
 def taking_part(workload: Workload, peers: Sequence[str]) -> tuple[str, ...]:
-    """netjac first, then every way of the peers that are installed and that the workload does not leave out.
+    """netjac first, then every way of the peers that are installed and that the workload does not leave out; among them what
+    is written by hand, where it is.
 
     A sparse answer is asked of those who give one, and of JAX for its dense one.
     """
@@ -44,6 +51,7 @@ def taking_part(workload: Workload, peers: Sequence[str]) -> tuple[str, ...]:
         ways = (way for way in BY_PARAMETERS[workload.asks] if way.split()[0] in peers and installed(way.split()[0]))
         return (OURS, *(way for way in ways if way not in workload.left_out))
     asked = [peer for peer in peers if (peer in ("jax", SPARSE) if workload.sparse else peer != SPARSE)]
+    asked = [peer for peer in asked if peer != HAND or workload.name in BY_HAND]
     ways = (way for peer in asked if installed(peer) for way in WAYS[peer])
     return (OURS, *(way for way in ways if way not in workload.left_out))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
-from benchmarks.contenders import WAYS, installed
+from benchmarks.contenders import HAND, WAYS, installed
 from benchmarks.floors import floor
 from benchmarks.measure import Measured, Timing
 from benchmarks.workloads import NAMED
@@ -28,7 +28,8 @@ def page(tables: str, runs: int, day: str) -> str:
 
 Written by `python -m benchmarks --page` on {day}, and replaced by the next run: what it means, and the misses, stand in
 [benchmarks](benchmarks.md). Medians of {runs} calls of each way, all ways in turn. Times are of this run on this machine; what
-lasts is their ratio. The floor is what the products by themselves, or writing the result, would take.
+lasts is their ratio. The floor is what the products by themselves, or writing the result, would take; under "hand" stands
+a program that was written for that one network, and is no peer.
 
 {tables}
 """
@@ -74,7 +75,9 @@ def _floor(one: Measured) -> str:
 
 
 def _way(timing: Timing | None) -> str:
-    return f"{milliseconds(timing.median)} {timing.way.partition(' ')[2]}" if timing else "–"
+    if timing is None:
+        return "–"
+    return milliseconds(timing.median) + ("" if timing.way.startswith(HAND) else f" {timing.way.partition(' ')[2]}")
 
 
 def expense(measured: Sequence[Measured]) -> str:

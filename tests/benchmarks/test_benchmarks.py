@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.contenders import OURS, WAYS, prepared
+from benchmarks.contenders import BY_HAND, OURS, WAYS, prepared, taking_part
+from benchmarks.in_hand import WRITTEN
 from benchmarks.measure import Measured, Timing
 from benchmarks.table import absent, expense, times
 from benchmarks.workloads import WORKLOADS, Workload, drawn
@@ -50,6 +52,37 @@ def test_the_ratio_is_to_the_fastest_way_of_all_peers():
     row = times([measured], ("jax", "torch")).splitlines()[-1]
     assert row == "| tiny (2) | 6 ms jacfwd | – | **3 ms** | 1 ms (cut, 1.0e+02 operations) | – | 2.00× | 3e-07 |"
     assert "- tiny: torch vmap(jacrev) fails: RuntimeError: no" in absent([measured], ("jax", "torch"))
+
+
+def test_what_is_written_by_hand_is_shown_and_is_no_peer():
+    timings = [Timing("netjac", 1.0, [0.003]), Timing("jax jacrev", 1.0, [0.006]), Timing("hand written", 1.0, [0.002])]
+    measured = Measured("tiny", {"seconds": 0.001, "operations": 100, "order": "cut"}, timings)
+    row = times([measured], ("jax", "hand")).splitlines()[-1]
+    assert row == "| tiny (2) | 6 ms jacrev | 2 ms | **3 ms** | 1 ms (cut, 1.0e+02 operations) | – | 2.00× | 0e+00 |"
+    assert taking_part(WORKLOADS["resnet"], ("hand",)) == (OURS,)
+    assert tuple(WRITTEN) == BY_HAND
+
+
+SMALL = {
+    "square_batch": Workload("square_batch", (5,), (("dense", 4, "tanh"), ("dense", 6, "relu"), ("dense", 3, None)), 2),
+    "whole_batch": Workload("whole_batch", (5,), (("dense", 4, "tanh"), ("dense", 3, None)), 3, whole=True),
+    "lenet": dataclasses.replace(WORKLOADS["lenet"], batch=2),
+    "lstm": Workload("lstm", (5, 3), (("lstm", 4, "all"), ("lstm", 4, "last"), ("dense", 2, None)), 2),
+    "conv_autoencoder": Workload(
+        "conv_autoencoder",
+        (8, 8, 3),
+        (("conv", 4, 3, "HALF", 2, "relu"), ("flatten",), *(("dense", n, "relu") for n in (3, 64)), ("shape", 4, 4, 4),
+         ("deconv", 3, None)),
+        1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_written_by_hand_is_the_jacobian(name):
+    weights, x = drawn(SMALL[name])
+    ours, theirs = (np.ravel(prepared(way, SMALL[name], weights, x)()) for way in (OURS, *WAYS["hand"]))
+    assert np.linalg.norm(ours - theirs) < 1e-6 * np.linalg.norm(ours)
 
 
 @pytest.mark.parametrize(("size", "says"), [(1000, "1.5 ms (2.0× it)"), (8000, "2 ms (1.5× it)")])
