@@ -49,7 +49,7 @@ def run(given: Namespace) -> int:
 
 
 def _lines(one: Formula, latex: bool, given: Namespace) -> str:
-    lines = [one.latex if latex else repr(one)]
+    lines = [one.latex, *([one.definitions] if one.definitions else [])] if latex else [repr(one)]
     if given.derivation:
         lines += [step.latex if latex else f"{step.text}    {step.explanation}" for step in one.derivation]
     return "\n".join(lines)
@@ -57,4 +57,10 @@ def _lines(one: Formula, latex: bool, given: Namespace) -> str:
 
 def _data(one: Formula) -> dict[str, Any]:
     steps = [{"text": s.text, "latex": s.latex, "explanation": s.explanation} for s in one.derivation]
-    return {"text": one.text, "latex": one.latex, "symbols": [asdict(s) for s in one.symbols], "derivation": steps}
+    return {
+        "text": one.text,
+        "latex": one.latex,
+        "definitions": one.definitions,
+        "symbols": [asdict(s) for s in one.symbols],
+        "derivation": steps,
+    }

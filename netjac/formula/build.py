@@ -49,7 +49,7 @@ def _one(network: Network, x: Any, of: str, wrt: str) -> Formula:
         inner = set(graph.below) - {graph.source, graph.sink}
         expression = reduction.reduce(graph.source, graph.sink, inner)
     every = [*reduction.equations.values(), *([expression] if expression is not None else [])]
-    ordered = sorted({a for e in every for a in atoms(e)}, key=lambda a: graph.order(a.head))
+    ordered = sorted({a for e in every for a in atoms(e)}, key=lambda a: (graph.order(a.head), graph.order(a.tail)))
     named = Namer(graph).name(ordered)
     numbers = {value: place + 1 for place, value in enumerate(reduction.equations)}
     return Formula(of, wrt, network, point, sides, expression, reduction.equations, named, numbers)

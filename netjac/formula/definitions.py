@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netjac.formula.elementwise import elementwise
 from netjac.formula.expression import Atom
 from netjac.formula.graph import Graph
 from netjac.formula.normalisation import normalisation
@@ -15,13 +16,18 @@ DERIVATIVES: dict[str, Both] = {
     "logistic": ("σ(z) (1 − σ(z))", r"\sigma(z) \, (1 - \sigma(z))"),
     "sigmoid": ("σ(z) (1 − σ(z))", r"\sigma(z) \, (1 - \sigma(z))"),
     "relu": ("1 where z > 0, else 0", r"1 \text{ where } z > 0, \text{ else } 0"),
-    "exp": ("eᶻ", "e^{z}"),
-    "sin": ("cos z", r"\cos z"),
-    "cos": ("−sin z", r"-\sin z"),
+    "exp": ("exp(z)", r"\exp(z)"),
+    "sin": ("cos(z)", r"\cos(z)"),
+    "cos": ("−sin(z)", r"-\sin(z)"),
     "square": ("2z", "2 z"),
     "log": ("1/z", "1/z"),
     "sqrt": ("1/(2√z)", r"1 / (2 \sqrt{z})"),
+    "silu": ("σ(z) (1 + z (1 − σ(z)))", r"\sigma(z) \, (1 + z \, (1 - \sigma(z)))"),
+    "gelu": ("Φ(z) + z Φ′(z)", r"\Phi(z) + z \, \Phi'(z)"),
+    "softplus": ("σ(z)", r"\sigma(z)"),
 }
+PLAIN = frozenset({"exp", "sin", "cos", "square", "log", "sqrt"})
+"""Functions that nobody needs the name of to know the derivative's."""
 NORMS: dict[str, tuple[Both, Both]] = {
     "layer": (
         ("diag(γ) (I − 11ᵀ/n − x̂x̂ᵀ/n)/σ", r"\mathrm{diag}(\gamma) \, \frac{1}{\sigma} \left(I - \frac{1}{n} \mathbf{1} "
@@ -88,11 +94,13 @@ def _worded(text: str) -> Both:
 
 
 def _activation(graph: Graph, atom: Atom, number: str, latex: str) -> Both:
-    told = function(graph, atom)
+    told = elementwise(graph, atom) or function(graph, atom)
     if told in DERIVATIVES:
         text, formula = DERIVATIVES[told]
-        text = text.replace("z", f"z{number}").replace("ᶻ", f"^z{number}")
-        return f"diag({text})", rf"\mathrm{{diag}}({formula.replace('z', f'z_{{{latex}}}')})"
+        text = text.replace("z", f"z{number}")
+        named = "" if told in PLAIN else f", φ = {told}"
+        named_latex = "" if told in PLAIN else rf", \; \varphi = \text{{{told}}}"
+        return f"diag({text}){named}", rf"\mathrm{{diag}}({formula.replace('z', f'z_{{{latex}}}')}){named_latex}"
     return _worded(f"entry by entry, of {told}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from netjac.formula.expression import Atom, Expression, Named, Product, Sum, written
+from netjac.formula.expression import Atom, Expression, Named, Product, Sum, atoms, written
 from netjac.formula.symbols import Symbol, sub
 
 ENDS = frozenset({"activation", "softmax", "norm", "pooling"})
@@ -54,11 +54,17 @@ def steps_of(
                 f"δ{sub(n)}",
                 f"δ{sub(n)} = {one} δ{sub(n + 1)}",
                 rf"\delta_{{{n}}} = {one_latex} \, \delta_{{{n + 1}}}",
-                f"this is Jᵀ: the derivative by {wrt}" if n == 0 else "pull δ back through one layer",
+                _explained(group, named) + (f": this is Jᵀ, the derivative by {wrt}" if n == 0 else ""),
                 group,
             )
         )
     return tuple(steps)
+
+
+def _explained(group: Expression, named: Mapping[Atom, Symbol]) -> str:
+    """Which layers a step goes back through, the later one first."""
+    layers = list(dict.fromkeys(named[atom].layer for atom in atoms(group) if named[atom].layer))[::-1]
+    return "pull δ back through " + (" and ".join(map(repr, layers)) if 0 < len(layers) < 4 else "what lies between")
 
 
 def transposed(expression: Expression) -> Expression:

@@ -12,14 +12,16 @@ import numpy as np
 from netjac.errors import MissingExtraError, ShapeError, TooLargeError, UnknownNameError
 from netjac.formula import numbers
 from netjac.formula.derivation import Step, steps_of
-from netjac.formula.expression import Atom, Expression, Named, Sum, written
+from netjac.formula.expression import Atom, Expression, Named, Product, Sum, written
 from netjac.formula.numbers import Memory
-from netjac.formula.symbols import Symbol, sub
+from netjac.formula.symbols import Symbol, escaped, sub
 from netjac.networks.network import Network
 from netjac.tracing import Point, meet, narrowed
 from netjac.vectors import Sides
 
 MOST_ENTRIES = 4096
+ROW = 72
+"""Characters of a formula, as text, that a row of a page has room for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +55,23 @@ class Formula:
 
     @cached_property
     def latex(self) -> str:
-        """One `aligned` environment where there are several equations, without dollar signs."""
-        lines = [f"J = {self._latex(self._expression)}"]
-        lines += [f"J_{{{self._numbers[v]}}} = {self._latex(e)}" for v, e in reversed(self._equations.items())]
-        if len(lines) == 1:
-            return lines[0]
-        body = r" \\ ".join(line.replace("=", "&=", 1) for line in lines)
+        """Without dollar signs; one `aligned` environment where there are several equations, or one that is too long."""
+        lines = [["J = ", *self._latex_rows(self._expression)]]
+        lines += [[f"J_{{{self._numbers[v]}}} = ", *self._latex_rows(e)] for v, e in reversed(self._equations.items())]
+        if len(lines) == 1 and len(lines[0]) == 2:
+            return "".join(lines[0])
+        body = r" \\ ".join(
+            r" \\ &\quad ".join([(head + first).replace("=", "&=", 1), *rest]) for head, first, *rest in lines
+        )
         return rf"\begin{{aligned}} {body} \end{{aligned}}"
 
     @cached_property
     def definitions(self) -> str:
         """What each factor is, in LaTeX without dollar signs: an `aligned` environment, a line a factor; "" without factors."""
-        body = r" \\ ".join(f"{s.latex} &: {s.definition_latex}" for s in self.symbols)
+        body = r" \\ ".join(
+            rf"{s.latex} &: {s.definition_latex} && {s.shape[0]} \times {s.shape[1]} && \text{{{escaped(s.layer)}}}"
+            for s in self.symbols
+        )
         return rf"\begin{{aligned}} {body} \end{{aligned}}" if body else ""
 
     @cached_property
@@ -210,8 +217,22 @@ class Formula:
     def _written(self, expression: Expression | None) -> str:
         return "0" if expression is None else written(expression, self._text_of, "I", " ")
 
-    def _latex(self, expression: Expression | None) -> str:
-        return "0" if expression is None else written(expression, self._latex_of, "I", r" \, ")
+    def _latex_rows(self, expression: Expression | None) -> list[str]:
+        """The factors of a product in as many rows as a page needs."""
+        if expression is None:
+            return ["0"]
+        factors = expression.factors if isinstance(expression, Product) and expression.factors else (expression,)
+        rows: list[list[str]] = [[]]
+        width = 0
+        for factor in factors:
+            text = written(Product((factor,)), self._text_of, "I", " ")
+            if rows[-1] and width + len(text) > ROW:
+                rows.append([])
+                width = 0
+            whole = expression if len(factors) == 1 else Product((factor,))
+            rows[-1].append(written(whole, self._latex_of, "I", r" \, "))
+            width += len(text)
+        return [r" \, ".join(row) for row in rows]
 
     def _text_of(self, name: Atom | Named) -> str:
         return self._named[name].text if isinstance(name, Atom) else f"J{sub(self._numbers[name.value])}"

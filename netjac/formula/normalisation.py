@@ -10,18 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
-import jax
 import numpy as np
 
 from netjac.formula.expression import Atom
 from netjac.formula.graph import Graph
-from netjac.graph.preactivation import dependent
-from netjac.precision import precise
+from netjac.formula.trial import Trial, trials
 
 Shape = tuple[int, ...]
-TRIES = 3
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 
 
@@ -49,11 +45,12 @@ def normalisation(graph: Graph, atom: Atom) -> Normalisation | None:
     sizes = {prod(shape), graph.program.size(atom.tail), graph.program.size(atom.head)}
     if len(sizes) > 1 or graph.program.size(root) != groups:
         return None
-    tried = _tried(graph, atom, root)
+    tried = trials(graph, atom, (atom.head, root))
     if tried is None:
         return None
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-    kind = _kind([run.shaped(shape, kept) for run in tried], axes, tolerance)
+    inverse = equations[root].name == "rsqrt"
+    kind = _kind([_shaped(trial, inverse, shape, kept) for trial in tried], axes, tolerance)
     return None if kind is None else Normalisation(kind, prod(shape) // groups)
 
 
@@ -67,41 +64,11 @@ class Run:
     dy: np.ndarray
     sigma: np.ndarray
 
-    def shaped(self, shape: Shape, kept: Shape) -> Run:
-        x, v, y, dy = (array.reshape(shape) for array in (self.x, self.v, self.y, self.dy))
-        return Run(x, v, y, dy, self.sigma.reshape(kept))
 
-
-def _tried(graph: Graph, atom: Atom, root: int) -> list[Run] | None:
-    """The piece at some random x; None where another value that depends on the network's input enters it."""
-    program, point = graph.program, graph.point
-    following = dependent(program, {atom.tail})
-    needed = program.needed([atom.head, root])
-    only = [n for n in needed if (following - {atom.tail}).intersection(program.equations[n].results)]
-    fixed = {operand for n in only for operand in program.equations[n].operands} - following
-    if fixed & graph.moving:
-        return None
-    with precise(point.wide):
-        inputs, constants = point.arguments(), list(program.constants.values())
-        known = program.evaluate(inputs, constants, program.needed(fixed))
-        given = {value: known[value] for value in fixed}
-
-        @jax.jit
-        def piece(x: Any, v: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-            def values(x: Any) -> tuple[Any, Any]:
-                found = program.evaluate(inputs, constants, only, {**given, atom.tail: x})
-                return found[atom.head], found[root]
-
-            return jax.jvp(values, (x,), (v,))
-
-        rng, runs = np.random.default_rng(0), []
-        for _ in range(TRIES):
-            x, v = rng.normal(0.3, 2, (2, *program.shape(atom.tail))).astype(program.dtype(atom.tail))
-            (y, sigma), (dy, _) = piece(x, v)
-            sigma = np.asarray(sigma)
-            inverse = graph.equation(root).name == "rsqrt"
-            runs.append(Run(x, v, np.asarray(y), np.asarray(dy), 1 / sigma if inverse else sigma))
-    return runs
+def _shaped(trial: Trial, inverse: bool, shape: Shape, kept: Shape) -> Run:
+    x, v, y, dy = (array.reshape(shape) for array in (trial.x, trial.v, trial.values[0], trial.moves[0]))
+    sigma = trial.values[1].reshape(kept)
+    return Run(x, v, y, dy, 1 / sigma if inverse else sigma)
 
 
 def _kind(runs: list[Run], axes: tuple[int, ...], tolerance: float) -> str | None:

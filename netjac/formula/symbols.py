@@ -179,7 +179,7 @@ class Namer:
         root = self._root(eqn.operands[1 - eqn.operands.index(atom.tail)])[0]
         n = f"{self.layers[atom.head]}{self._again(atom, root)}"
         s = n.translate(DIGITS)
-        return f"K{s}∗", rf"K_{{{n}}} \ast", f"(K{s}∗)ᵀ", rf"(K_{{{n}}} \ast)^{{\top}}"
+        return f"K{s}∗", rf"K_{{{n}}}{{\ast}}", f"(K{s}∗)ᵀ", rf"(K_{{{n}}}{{\ast}})^{{\top}}"
 
     def _outer(self, atom: Atom) -> tuple[str, str, str, str]:
         """A dense layer by its weight: its input's outer product with the identity; a convolution by its kernel: patches."""
@@ -229,3 +229,9 @@ class Namer:
 
 def sub(number: int) -> str:
     return str(number).translate(DIGITS)
+
+
+def escaped(name: str) -> str:
+    """A layer's own name in LaTeX's text mode."""
+    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(signs.get(c, rf"\{c}" if c in "_&%#${}" else c) for c in name)

@@ -6,6 +6,7 @@ import numpy as np
 from latex2mathml.converter import convert
 
 import netjac as nj
+from tests.formula.latex import assert_well_formed
 
 
 def batched(f):
@@ -20,3 +21,5 @@ def equal(F, model, x, **names):
     scale = max(np.abs(J).max(), 1e-30) if J.size else 1
     assert np.abs(found - J).max(initial=0) <= (1e-11 if J.dtype == np.float64 else 1e-5) * scale
     assert convert(F.latex).startswith("<math")
+    for latex in (F.latex, F.definitions, *(step.latex for step in F.derivation)):
+        assert_well_formed(latex)

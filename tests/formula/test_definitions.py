@@ -111,7 +111,7 @@ def test_torch_layers():
     model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4), nn.RMSNorm(4), nn.Tanh())
     told = [symbol.definition for symbol in nj.formula(model, np.ones((1, 4), np.float32)).symbols]
     assert [words[:7] for words in told] == ["the lay", "diag(γ)", "the lay", "diag(γ)", "diag(1 "]
-    assert told[-1] == "diag(1 − tanh²(z₂))"
+    assert told[-1] == "diag(1 − tanh²(z₂)), φ = tanh"
 
 
 def test_what_has_no_closed_form_is_said_in_words():
@@ -125,3 +125,18 @@ def test_what_has_no_closed_form_is_said_in_words():
     assert "of a product of two values (as q kᵀ), the other one held" in told
     assert "a loop over time: sums of products of ∂hₜ/∂hₜ₋₁" in told
     assert "p₁ = softmax, for each row of scores" in told
+
+
+@pytest.mark.parametrize(
+    ("f", "told"),
+    [
+        (jax.nn.gelu, "entry by entry, of gelu (by tanh)"),
+        (lambda x: jax.nn.gelu(x, approximate=False), "diag(Φ(z₀) + z₀ Φ′(z₀)), φ = gelu"),
+        (lambda x: x / (1 + jnp.exp(-x)), "diag(σ(z₀) (1 + z₀ (1 − σ(z₀)))), φ = silu"),
+        (lambda x: jnp.log1p(jnp.exp(x)), "diag(σ(z₀)), φ = softplus"),
+        (lambda x: x * jax.nn.sigmoid(1.1 * x), "entry by entry, of mul ∘ logistic"),
+        (jnp.sin, "diag(cos(z₀))"),
+    ],
+)
+def test_activations_are_told_by_what_they_compute(f, told):
+    assert [symbol.definition for symbol in nj.formula(batched(f), np.ones((1, 5))).symbols] == [told]

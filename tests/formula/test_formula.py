@@ -207,7 +207,7 @@ def test_the_command_prints_and_saves(image_net, tmp_path, capsys):
     assert main(["formula", str(tmp_path / "m.keras"), "-o", str(tmp_path / "f.tex"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert "K₁∗" in told["formulas"]["jacobian"]["text"]
-    assert r"K_{1} \ast" in (tmp_path / "f.tex").read_text()
+    assert r"K_{1}{\ast}" in (tmp_path / "f.tex").read_text()
     assert main(["formula", str(tmp_path / "m.keras"), "--derivation"]) == 0
     assert "δ₀ = " in capsys.readouterr().out
 
