@@ -1,6 +1,6 @@
 """The Jacobian of one network, written out for that network in JAX: what can be asked of XLA on this machine.
 
-Each is what somebody writes who knows the layers and the structure of their Jacobians, and is of use for no other network. It is
+Each is what somebody writes who knows the layers and the structure of their Jacobians, and is of use for no other. It is
 no peer: nobody has it who has not written it. Where netjac is as fast, what is missing to a target is not in its engine.
 """
 
