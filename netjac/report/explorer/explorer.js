@@ -22,7 +22,7 @@
     return node;
   }
   const told = v => v === 0 ? "0" : (Math.abs(v) >= 1e5 || Math.abs(v) < 1e-3 ? v.toExponential(3) : v.toPrecision(4))
-    .replace("-", "−");
+    .replaceAll("-", "−");
   const number = (v, tag = "td", more = {}) => make(tag, {...more, class: "nx-n " + (more.class || ""), "data-value": v}, told(v));
   const colour = (v, top) => `--share:${Math.round(100 * Math.min(1, Math.abs(v) / (top || 1)))}%;--hue:var(${v < 0 ? "--nx-minus" : "--nx-plus"})`;
   const options = (names, chosen) => names.map((name, k) => make("option", {value: k, selected: k === chosen}, name));
@@ -101,7 +101,8 @@
   }
   function drawPaths() {
     const found = N.paths(now.run.steps, state.j, state.i, MOST_PATHS), whole = now.J[state.i][state.j];
-    const sum = found.reduce((s, p) => s + p.product, 0);
+    const sum = found.reduce((s, p) => s + p.product, 0), size = found.reduce((s, p) => s + Math.abs(p.product), 0);
+    const rest = Math.abs(whole - sum) < 1e-13 * size ? 0 : whole - sum;
     const share = v => make("td", {class: "nx-share"}, whole === 0 ? "" : `${(100 * v / whole).toFixed(1)} %`.replace("-", "−"));
     const row = (v, name, more = {}) => make("tr", {}, number(v, "td", more), share(v), make("th", {scope: "row"}, name));
     const rows = found.map(p => {
@@ -114,7 +115,7 @@
     paths.replaceChildren(picture(found), make("div", {class: "nx-scroll"}, make("table", {},
       make("caption", {}, `The largest paths from ${data.features[state.j]} to ${data.outputs[state.i]}`),
       make("thead", {}, make("tr", {}, make("th", {scope: "col", class: "nx-n"}, "product"), make("th", {scope: "col", class: "nx-n"}, "share of J"), make("th", {scope: "col"}, "by way of"))), make("tbody", {}, ...rows),
-      make("tfoot", {}, row(sum, `these ${found.length}`, {class: "nx-sum"}), row(whole - sum, "all other paths", {class: "nx-rest"}),
+      make("tfoot", {}, row(sum, `these ${found.length}`, {class: "nx-sum"}), row(rest, "all other paths", {class: "nx-rest"}),
         row(whole, `all paths = J[${state.i}, ${state.j}]`, {class: "nx-whole"}))),
       ...soft.slice(0, 1).map(s => make("p", {class: "nx-soft"}, `Of a ${s.name} every output depends on every logit, so a path reaches its output by any of them: the last factor is ` +
         (s.name === "softmax" ? "p[i] (1 − p[i]) by the output's own logit and −p[i] p[k] by the logit of k." : "1 − p[i] by the output's own logit and −p[k] by the logit of k.")))));
@@ -150,12 +151,12 @@
     const from = l === layers.length ? "e" : s.slopes ? weights : `(${weights})`, soft = s.name === "softmax";
     const formula = l === 0 ? `∂${data.outputs[state.i]}/∂x = ${weights}` : s.slopes ? `δ${l} = φ′(z${l}) ${from}` : `δ${l} = ${soft ? "(diag(p) − p pᵀ)" : "(I − p 1ᵀ)"} ${from}`;
     const names = l === 0 ? data.features : s.slopes === null && l === layers.length ? data.outputs.map(name => `logit of ${name}`) : units.map((_, u) => `unit ${u}`);
-    const columns = l === 0 ? [`∂${data.outputs[state.i]}/∂x`] : s.slopes ? ["z", "φ′(z)", "from above", "δ"] : ["z", "from above", "δ"];
+    const columns = l === 0 ? [`∂${data.outputs[state.i]}/∂x`] : ["δ", "z", ...(s.slopes ? ["φ′(z)"] : []), "from above"];
     said.textContent = `Step ${state.step + 1} of ${all.length}: ${formula}` + (l ? ` (${s.name}${l === layers.length ? `; e is 1 at ${data.outputs[state.i]}, 0 elsewhere` : ""})` : "");
     body.replaceChildren(
       make("div", {class: "nx-scroll"}, make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...columns.map(c => make("th", {scope: "col", class: "nx-n"}, c)))),
         make("tbody", {}, ...units.map((d, u) => make("tr", {}, make("th", {scope: "row"}, names[u]),
-          ...(l ? [number(s.z[u]), ...(s.slopes ? [number(s.slopes[u])] : []), number(s.above[u])] : []), number(d, "td", {class: "nx-delta"})))))),
+          number(d, "td", {class: "nx-delta"}), ...(l ? [number(s.z[u]), ...(s.slopes ? [number(s.slopes[u])] : []), number(s.above[u])] : [])))))),
       ...(units.length < s.delta.length ? [make("p", {}, `The first ${units.length} of ${s.delta.length} units.`)] : []));
     back.disabled = state.step === 0; next.disabled = state.step === all.length - 1;
   }
