@@ -16,6 +16,7 @@ DERIVATIVES: dict[str, Both] = {
     "logistic": ("σ(z) (1 − σ(z))", r"\sigma(z) \, (1 - \sigma(z))"),
     "sigmoid": ("σ(z) (1 − σ(z))", r"\sigma(z) \, (1 - \sigma(z))"),
     "relu": ("1 where z > 0, else 0", r"1 \text{ where } z > 0, \text{ else } 0"),
+    "relu6": ("1 where 0 < z < 6, else 0", r"1 \text{ where } 0 < z < 6, \text{ else } 0"),
     "exp": ("exp(z)", r"\exp(z)"),
     "sin": ("cos(z)", r"\cos(z)"),
     "cos": ("−sin(z)", r"-\sin(z)"),
@@ -94,7 +95,8 @@ def _worded(text: str) -> Both:
 
 
 def _activation(graph: Graph, atom: Atom, number: str, latex: str) -> Both:
-    told = elementwise(graph, atom) or function(graph, atom)
+    told = function(graph, atom)
+    told = told if told in DERIVATIVES else elementwise(graph, atom) or told
     if told in DERIVATIVES:
         text, formula = DERIVATIVES[told]
         text = text.replace("z", f"z{number}")
@@ -164,4 +166,6 @@ def _partial(graph: Graph, atom: Atom) -> str:
     eqn = graph.equation(atom.head)
     if eqn.name == "dot_general":
         return "of a product of two values (as q kᵀ), the other one held"
+    if eqn.name in ("mul", "div") and graph.program.size(atom.head) > graph.program.size(atom.tail):
+        return "entries repeated, each times another value of the network"
     return f"of {function(graph, atom)}"

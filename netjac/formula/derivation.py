@@ -64,7 +64,7 @@ def steps_of(
 def _explained(group: Expression, named: Mapping[Atom, Symbol]) -> str:
     """Which layers a step goes back through, the later one first."""
     layers = list(dict.fromkeys(named[atom].layer for atom in atoms(group) if named[atom].layer))[::-1]
-    return "pull δ back through " + (" and ".join(map(repr, layers)) if 0 < len(layers) < 4 else "what lies between")
+    return f"pull δ back through {' and '.join(map(repr, layers))}" if 0 < len(layers) < 4 else "pull δ back"
 
 
 def transposed(expression: Expression) -> Expression:

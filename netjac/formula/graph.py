@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from netjac.graph.preactivation import dependent
@@ -29,6 +30,8 @@ class Graph:
     point: Point
     source: int
     sink: int
+    named: dict[Hashable, str] = field(default_factory=dict)
+    """The activations that were told by what they compute, by how they are written."""
 
     @property
     def program(self) -> Program:

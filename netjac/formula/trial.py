@@ -26,13 +26,22 @@ class Trial:
     moves: tuple[np.ndarray, ...]
 
 
-def trials(graph: Graph, atom: Atom, values: tuple[int, ...]) -> list[Trial] | None:
-    """Some trials of a factor's equations; None where another value that depends on the network's input enters them."""
-    program, point = graph.program, graph.point
+def piece_of(graph: Graph, atom: Atom, values: tuple[int, ...]) -> tuple[list[int], set[int]]:
+    """The equations that lead from a factor's tail to the values, and what else they read."""
+    program = graph.program
     following = dependent(program, {atom.tail})
     needed = program.needed(values)
     only = [n for n in needed if (following - {atom.tail}).intersection(program.equations[n].results)]
-    fixed = {operand for n in only for operand in program.equations[n].operands} - following
+    return only, {operand for n in only for operand in program.equations[n].operands} - following
+
+
+def trials(graph: Graph, atom: Atom, values: tuple[int, ...], spread: float = 2, points: int = 1) -> list[Trial] | None:
+    """Some trials of a factor's equations; None where another value that depends on the network's input enters them.
+
+    There are so many that at least `points` entries are tried, of this standard deviation.
+    """
+    program, point = graph.program, graph.point
+    only, fixed = piece_of(graph, atom, values)
     if fixed & graph.moving:
         return None
     with precise(point.wide):
@@ -49,8 +58,8 @@ def trials(graph: Graph, atom: Atom, values: tuple[int, ...]) -> list[Trial] | N
             return jax.jvp(computed, (x,), (v,))
 
         rng, found = np.random.default_rng(0), []
-        for _ in range(TRIES):
-            x, v = rng.normal(0.3, 2, (2, *program.shape(atom.tail))).astype(program.dtype(atom.tail))
+        for _ in range(max(TRIES, points // program.size(atom.tail))):
+            x, v = rng.normal(0.3, spread, (2, *program.shape(atom.tail))).astype(program.dtype(atom.tail))
             at, moves = piece(x, v)
             found.append(Trial(x, v, tuple(map(np.asarray, at)), tuple(map(np.asarray, moves))))
     return found

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import netjac as nj
+from netjac.formula.trial import trials
 from tests.formula.checks import batched
 
 RNG = np.random.default_rng(4)
@@ -135,8 +136,36 @@ def test_what_has_no_closed_form_is_said_in_words():
         (lambda x: x / (1 + jnp.exp(-x)), "diag(σ(z₀) (1 + z₀ (1 − σ(z₀)))), φ = silu"),
         (lambda x: jnp.log1p(jnp.exp(x)), "diag(σ(z₀)), φ = softplus"),
         (lambda x: x * jax.nn.sigmoid(1.1 * x), "entry by entry, of mul ∘ logistic"),
+        (lambda x: jnp.minimum(jnp.maximum(x, 0), 6), "diag(1 where 0 < z₀ < 6, else 0), φ = relu6"),
         (jnp.sin, "diag(cos(z₀))"),
     ],
 )
 def test_activations_are_told_by_what_they_compute(f, told):
     assert [symbol.definition for symbol in nj.formula(batched(f), np.ones((1, 5))).symbols] == [told]
+
+
+def test_activations_written_alike_are_tried_once(monkeypatch):
+    from netjac.formula import elementwise
+
+    tried = []
+    monkeypatch.setattr(elementwise, "trials", lambda *given: tried.append(given) or trials(*given))
+    V, W, U = RNG.standard_normal((5, 7)), RNG.standard_normal((7, 3)), RNG.standard_normal((3, 3))
+
+    def f(x):
+        return (lambda z: z * jax.nn.sigmoid(2 * z))(jax.nn.silu(jax.nn.silu(x @ V) @ W) @ U)
+
+    told = [s.definition for s in nj.formula(batched(f), np.ones((1, 5))).symbols if s.kind == "activation"]
+    assert [words.endswith("φ = silu") for words in told] == [True, True, False]
+    assert len(tried) == 2
+
+
+def test_an_activation_of_one_unit_is_told_as_surely_as_one_of_many():
+    f = batched(lambda x: jnp.where(x > 6, 6, jnp.where(x > 0, x, 0)))
+    (symbol,) = nj.formula(f, np.ones((1, 1))).symbols
+    assert symbol.definition == "diag(1 where 0 < z₀ < 6, else 0), φ = relu6"
+
+
+def test_a_gate_on_channels_is_said_in_words():
+    gate = batched(lambda x: x * jax.nn.sigmoid(x.mean((1, 2), keepdims=True)))
+    told = {symbol.definition for symbol in nj.formula(gate, np.ones((1, 3, 3, 2))).symbols}
+    assert "entries repeated, each times another value of the network" in told
