@@ -200,8 +200,9 @@ def jacobian(
 
     `model` is anything `netjac.network` takes. `x` is an array with the samples along axis 0 (a JAX function: whatever it
     takes), or a tuple or dict of several. The result is lazy, of layout (batch, *out, *in): `np.asarray(J)` computes it,
-    `J @ v` and `u @ J` do without. With several outputs or inputs, or a list of names, a dict of Jacobians by name comes
-    back, outputs outside, inputs inside.
+    `J @ v` and `u @ J` do without, each with the weights as they are when it is first asked for its numbers: ask before you
+    train on, or ask for a new one afterwards. With several outputs or inputs, or a list of names, a dict of Jacobians by
+    name comes back, outputs outside, inputs inside.
 
     `wrt`: "input", "parameters" (all trainable), or the name of an input, layer or parameter. `of`: "output", or the
     name of an output or layer; "name.pre" is a layer's value before its activation. `engine`: "auto" or "structured"
