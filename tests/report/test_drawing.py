@@ -195,25 +195,58 @@ def test_without_an_input_declared_shapes_are_drawn_and_unknown_ones_asked_for()
         nj.draw(torch.nn.Linear(3, 2))
 
 
-def test_a_deep_network_goes_on_in_columns_and_stays_small():
+def chained(kept=None):
     def deep(x):
+        after = 0.0
         for i in range(60):
             h = nj.mark(jnp.tanh(x * 1.5), f"a{i}")
+            after = h if i == kept else after
             x = nj.mark(x + nj.mark(jnp.sin(h), f"b{i}"), f"sum{i}")
-        return x
+            if i == 30 and kept is None:
+                x = nj.mark(jnp.concatenate([x, x[:, :2]], 1), "wider")
+        return x if kept is None else nj.mark(x * after, "end")
 
+    return nj.network(deep, batched=True)
+
+
+def test_a_deep_network_goes_on_in_columns_and_stays_small():
     x = np.zeros((1, 40))
-    drawing = nj.draw(nj.network(deep, batched=True), x)
-    root = parsed(drawing)
-    assert len(layers(root)) == 181
-    assert len(edges(root)) == 240
-    assert len(drawing.svg.encode()) < 400_000
-    width, height = float(root.get("width")), float(root.get("height"))
-    assert 0.4 < width / height < 2.5
-    traced = meet(nj.network(deep, batched=True), x).traced
+    traced = meet(chained(), x).traced
     plan = laid_out(outline(traced.program, traced.inputs, traced.layers, traced.outputs), 40)
     assert len({(s.rank, s.lane) for s in plan.stacks}) == len(plan.stacks)
     assert all(plan.stacks[w.tail].rank < plan.stacks[w.head].rank for w in plan.ways)
+
+    def uneven(x):
+        for i in range(60):
+            x = nj.mark(jnp.concatenate([jnp.tanh(x), x[:, :1]], 1), f"a{i}")
+        return x
+
+    root = parsed(nj.draw(nj.network(uneven, batched=True), x))
+    assert len(layers(root)) == 61
+    assert 0.2 < float(root.get("width")) / float(root.get("height")) < 2.5
+
+
+def test_equal_blocks_in_a_row_are_drawn_once_with_their_number():
+    drawing = nj.draw(chained(), np.zeros((1, 40)))
+    root = parsed(drawing)
+    drawn = list(layers(root))
+    assert [str(n) for n in drawn] == ["x", "a0", "b0", "sum0", "wider", "a31", "b31", "sum31"]
+    assert "× 31 · 40" in drawing.svg
+    assert "× 29 · 42" in drawing.svg
+    assert "182 layers" not in drawing.svg
+    assert "181 layers; × n: n equal blocks in a row" in drawing.svg
+    assert "drawn once for 29 in a row: a31 to a59" in drawing.svg
+    assert ("sum0", "wider") in set(edges(root))
+
+
+def test_a_block_that_something_else_uses_is_drawn_by_itself():
+    root = parsed(nj.draw(chained(10), np.zeros((1, 40))))
+    drawn = layers(root)
+    assert list(drawn) == ["x", "a0", "b0", "sum0", "a10", "b10", "sum10", "a11", "b11", "sum11", "end"]
+    assert "drawn once for 10 in a row: a0 to a9" in drawn["a0"]
+    assert "drawn once" not in drawn["a10"]
+    assert "drawn once for 49 in a row: sum11 to sum59" in drawn["sum11"]
+    assert {("a10", "end"), ("sum11", "end"), ("sum0", "a10"), ("sum10", "a11")} <= edges(root)
 
 
 def test_names_that_xml_cannot_hold_are_drawn_and_the_file_is_whole(tmp_path):

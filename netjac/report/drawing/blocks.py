@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from netjac.graph.outline import Node
 from netjac.report.drawing.glyphs import glyph, side
 from netjac.report.drawing.layout import Layout, Stack, Way, laid_out
 from netjac.report.drawing.product import Factors, count, product_of
+from netjac.report.drawing.repeats import drawn_once
 from netjac.report.drawing.strip import strip
 from netjac.report.drawing.svg import document, element, shortened, text, title
 
 WIDTH, CARD, GAP, BETWEEN, LANE, MARGIN, HEAD = 268, 38, 12, 30, 16, 24, 56
 MOST_GLYPHS = 3
 TALL, LEAST = 26, 660.0
+MOST_APART = 40
+"""Cards up to which repeated blocks are drawn one by one."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is drawn. `kinds` and `shapes` (of one sample) by node; `factors` by (node, source)."""
+    """What is drawn. `kinds` and `shapes` (of one sample) by node; `factors` by (node, source).
+
+    `stands_for`: for a node of a block that is drawn once for several, the nodes that it is drawn for.
+    """
 
     name: str
     nodes: Mapping[str, Node]
     kinds: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
     factors: Factors
+    stands_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def describe(self, name: str) -> str:
         """One node in a line."""
         node = self.nodes[name]
         also = f" (also {', '.join(node.also)})" if node.also else ""
         kind = self.kinds[name] or ("input" if node.is_input else "")
-        return f"{name}{also}{': ' + kind if kind else ''}, shape {self.shape(name)}"
+        alike = self.stands_for.get(name, ())
+        others = f", drawn once for {len(alike)} in a row: {alike[0]} to {alike[-1]}" if alike else ""
+        return f"{name}{also}{': ' + kind if kind else ''}, shape {self.shape(name)}{others}"
 
     def shape(self, name: str) -> str:
         return "×".join(map(str, self.shapes[name])) or "scalar"
@@ -55,15 +64,37 @@ class Place:
 def draw_blocks(subject: Subject) -> str:
     """The drawing as SVG."""
     layers = sum(not node.is_input for node in subject.nodes.values())
+    whole, subject = subject, _shortened(subject)
     plan = laid_out(subject.nodes, _tallest(len(subject.nodes)))
     places, width, height = _places(plan)
     width = max(width, LEAST)
     drawn = [_way(plan, places, way) for way in plan.ways]
     drawn += [_stack(subject, stack, places[i].x, places[i].y) for i, stack in enumerate(plan.stacks)]
-    below, depth = _product(subject, MARGIN, height, width - 2 * MARGIN)
+    below, depth = _product(whole, MARGIN, height, width - 2 * MARGIN)
     words = f"{subject.name}: {layers} layers"
+    if subject.stands_for:
+        words += "; × n: n equal blocks in a row, of which the first is drawn"
     label = f"The network {words}, as blocks with the structure of each layer's Jacobian"
     return document(width, height + depth + MARGIN, label, text(words, MARGIN, 30, "t"), *drawn, below)
+
+
+def _shortened(subject: Subject) -> Subject:
+    """Of a large network, with blocks that repeat drawn once."""
+    if len(subject.nodes) <= MOST_APART:
+        return subject
+
+    def look(name: str) -> tuple[object, ...]:
+        factors = (subject.factors.get((name, source), ()) for source in subject.nodes[name].sources)
+        kinds = tuple((f.kind, f.rows, f.columns) for fs in factors for f in fs)
+        return subject.kinds[name], subject.shapes[name], kinds
+
+    once = drawn_once(subject.nodes, look)
+    # An edge from the last of equal blocks is drawn from the first: its factors are found by that one's name.
+    factors = dict(subject.factors)
+    for name, node in once.nodes.items():
+        for own, source in zip(node.sources, subject.nodes[name].sources, strict=True):
+            factors[name, own] = subject.factors.get((name, source), ())
+    return replace(subject, nodes=once.nodes, factors=factors, stands_for=once.stands_for)
 
 
 def _tallest(cards: int) -> int:
@@ -158,6 +189,8 @@ def _card(subject: Subject, name: str, x: float, y: float) -> str:
     room = int((right - x - 10) / 6.6)
     kind = subject.kinds[name] or ("input" if node.is_input else "")
     second = f"{kind} · {subject.shape(name)}" if kind else subject.shape(name)
+    if name in subject.stands_for:
+        second = f"× {len(subject.stands_for[name])} · {second}"
     style = "c o" if node.is_output or node.is_input else "c"
     return element(
         "g",
