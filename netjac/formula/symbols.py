@@ -156,15 +156,20 @@ class Namer:
         eqn, program = graph.equation(atom.head), graph.program
         place = 1 - eqn.operands.index(atom.tail)
         root, turned = self._root(eqn.operands[place])
-        contracted = eqn.parameters["dimension_numbers"][0][place]
-        plain = len(program.shape(eqn.operands[place])) == 2 and len(contracted) == 1
+        sides = eqn.parameters["dimension_numbers"][0]
+        pairs = sorted(zip(sides[place], sides[1 - place], strict=True))
+        contracted, met = tuple(own for own, _ in pairs), tuple(other for _, other in pairs)
+        count, axes = len(contracted), len(program.shape(eqn.operands[place]))
+        leading = contracted == tuple(range(count))
+        plain = leading or contracted == tuple(range(axes - count, axes))
         plain = plain and not eqn.parameters["dimension_numbers"][1][0]
-        turned = plain and (contracted[0] == 0) != turned
+        turned = plain and leading != turned
         n = str(self.layers[atom.head])
         up, up_latex = ("ᵀ", r"^{\top}") if turned else ("", "")
         down, down_latex = ("", "") if turned else ("ᵀ", r"^{\top}")
         repeated = program.size(eqn.operands[place]) != program.size(atom.head) * program.size(atom.tail)
-        rows = place == 1 and eqn.parameters["dimension_numbers"][0][0] == (len(program.shape(atom.tail)) - 1,)
+        last = len(program.shape(atom.tail))
+        rows = place == 1 and met == tuple(range(last - count, last))
         letter, letter_latex = ("W", "W") if plain and (rows or not repeated) else ("W̃", r"\tilde{W}")
         n += self._again(atom, root)
         s = n.translate(DIGITS)

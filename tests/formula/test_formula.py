@@ -278,3 +278,15 @@ def test_the_factors_multiply_to_the_jacobian_as_the_formula_says():
         numbers = {symbol: ImmutableMatrix(factors[symbol.name][0]) for symbol in written.atoms(MatrixSymbol)}
         product = np.array(written.xreplace(numbers).doit().as_explicit().tolist(), float)
         np.testing.assert_allclose(product, F.evaluate(X)[0], atol=1e-12)
+
+
+def test_a_kernel_of_more_axes_is_the_matrix_that_it_is_at_each_position():
+    split, join = weights(4, 2, 3), weights(2, 3, 5)
+    x = weights(1, 3, 4)
+    F = nj.formula(batched(lambda x: jnp.einsum("bthd,hdo->bto", jnp.einsum("bti,ihd->bthd", x, split), join)), x)
+    assert F.text.endswith("= (I ⊗ W₂ᵀ) (I ⊗ W₁ᵀ)")
+    factors = F.factors(x)
+    np.testing.assert_allclose(factors["(I ⊗ W₁ᵀ)"][0], np.kron(np.eye(3), split.reshape(4, 6).T), atol=1e-13)
+    np.testing.assert_allclose(factors["(I ⊗ W₂ᵀ)"][0], np.kron(np.eye(3), join.reshape(6, 5).T), atol=1e-13)
+    own = weights(3, 5, 4)
+    assert nj.formula(batched(lambda x: jnp.einsum("bti,toi->bto", x, own)), x).text.count("W̃₁") == 1
