@@ -188,9 +188,14 @@ def looped(
     # Within a loop XLA runs convolutions by its slowest code on a CPU, ten times slower than outside.
     rule, weights, samples, queue = jax.device_put((rule, weights, samples, queue))
     state = compiled(scores, "first", lambda queue: queue.first(scores.samples))(queue)
-    advanced = compiled(scores, f"{what}, one step", advance)
-    while going(state):
-        state = advanced(rule, weights, samples, queue, state)
+
+    def advance_once(*given: Any) -> tuple[State, jax.Array]:
+        state = advance(*given)
+        return state, going(state)
+
+    advanced, more = compiled(scores, f"{what}, one step", advance_once), True
+    while more:
+        state, more = advanced(rule, weights, samples, queue, state)
     return state.found
 
 
