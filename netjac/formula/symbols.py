@@ -144,10 +144,10 @@ class Namer:
 
     def _activation(self, atom: Atom) -> str:
         layer = self._layer(atom.head)
-        n, suffix = str(layer), "a"
+        n, place = str(layer), 0
         while n in self.taken:
-            suffix = chr(ord(suffix) + 1)
-            n = f"{layer}{suffix}"
+            place += 1
+            n = f"{layer}{lettered(place)}"
         self.taken.add(n)
         return n
 
@@ -210,7 +210,7 @@ class Namer:
         )
         others = [known for known in self.factors if known[0] == root]
         place = self.factors.setdefault(key, len(others))
-        return "" if place == 0 else chr(ord("a") + place)
+        return "" if place == 0 else lettered(place)
 
     def _root(self, value: int) -> tuple[int, bool]:
         """The parameter or constant behind transposes, and whether they turn it over."""
@@ -240,3 +240,9 @@ def escaped(name: str) -> str:
     """A layer's own name in LaTeX's text mode."""
     signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(signs.get(c, rf"\{c}" if c in "_&%#${}" else c) for c in name)
+
+
+def lettered(place: int) -> str:
+    """b for 1, c for 2, …, z for 25, then aa, ab, …: letters alone, as what follows z is a brace that ends a formula."""
+    last = chr(ord("a") + place % 26)
+    return last if place < 26 else lettered(place // 26 - 1) + last
