@@ -50,7 +50,7 @@ def jumped(
     moved = jump.move(view, slots, samples)
     before = margins(moved.scores, slots.goal, samples.targeted)
     after = margins(view.scores(samples.clipped(moved.raw)), slots.goal, samples.targeted)
-    better = (after > before) & ~((before > 0) & rule.stops)
+    better = ((after > before) | _broken(moved.raw)) & ~((before > 0) & rule.stops)
     return jnp.where(better[:, None], moved.raw, slots.x), jnp.where(better, after, before)
 
 
@@ -60,7 +60,14 @@ def _looked(rule: Rule, view: View, samples: Samples, slots: Slots) -> tuple[Slo
     here = margins(moved.scores, slots.goal, samples.targeted)
     better = here > slots.margin
     best, margin = jnp.where(better[:, None], slots.raw, slots.best), jnp.where(better, here, slots.margin)
+    lost = _broken(moved.onward) & ~(margin > 0)
+    best = jnp.where(lost[:, None], moved.onward, best)
     onward = samples.clipped(moved.onward)
     taken = slots.taken + 1
-    done = ((margin > 0) & rule.stops) | jnp.all(onward == slots.at, -1) | (taken > rule.steps)
+    done = lost | ((margin > 0) & rule.stops) | jnp.all(onward == slots.at, -1) | (taken > rule.steps)
     return Slots(slots.index, taken, slots.x, onward, moved.raw, best, margin, slots.goal), done
+
+
+def _broken(moved: jax.Array) -> jax.Array:
+    """Samples whose gradient is not finite, (B,): nothing is known of them, and to stay where they were would look robust."""
+    return ~jnp.isfinite(moved).all(-1)

@@ -167,6 +167,16 @@ def test_a_gradient_that_is_not_finite_is_told_of():
     X[2] = 0
     with pytest.raises(nj.NonFiniteError, match="sample 2"):
         nj.attacks.fgsm(network, X, epsilon=0.1, norm=2)
+    with pytest.raises(nj.NonFiniteError, match="sample 2"):
+        nj.attacks.pgd(network, X, epsilon=0.1, norm=2, random_start=False, steps=3)
+
+
+def test_a_gradient_that_is_not_finite_on_the_way_is_told_of():
+    """A step of 0.16 leads from 0.16 to 0, where the root has none, and no class changes before."""
+    network = nj.network(lambda x: jnp.stack([jnp.sum(jnp.sqrt(jnp.abs(x)), 1), x[:, 0] - 9], 1), batched=True)
+    X = np.array([[1.0], [0.16]])
+    with pytest.raises(nj.NonFiniteError, match="sample 1"):
+        nj.attacks.pgd(network, X, epsilon=0.5, norm=2, step_size=0.16, steps=3, random_start=False)
 
 
 def test_samples_on_disk_are_taken_in_runs_and_told_of(network, tmp_path):
