@@ -23,8 +23,10 @@ from benchmarks.fit_tasks import Start, Task, network
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 STEPS = 50
 """Of Adam, in one call."""
-MOST = {"SciPy": 2e7, "optimistix": 2e8}
-"""Entries of J beyond which a way that forms it and factors it by QR is left out: its first step would take all the time."""
+FACTORING = ("SciPy", "optimistix")
+"""Those that form J and factor it by QR."""
+MOST = 2e7
+"""Entries of J beyond which they are left out: a single step would take all the time."""
 
 
 @dataclass
@@ -190,4 +192,4 @@ WAYS = {"netjac": by_netjac, "Adam": by_adam, "L-BFGS": by_lbfgs, "SciPy": by_sc
 def taking_part(task: Task, Y: np.ndarray) -> tuple[str, ...]:
     """The ways that are installed, and whose matrices are not too large for the task."""
     there = (way for way in WAYS if way != "optimistix" or installed(way))
-    return tuple(way for way in there if Y.size * task.parameters <= MOST.get(way, np.inf))
+    return tuple(way for way in there if way not in FACTORING or Y.size * task.parameters <= MOST)

@@ -57,7 +57,7 @@ def test_a_row_tells_who_did_not_get_there():
 
 
 def test_who_would_factor_too_large_a_matrix_is_left_out():
-    task = TASKS["digits"]
+    task = TASKS["digits to 6, linearly"]
     assert "SciPy" not in taking_part(task, task.data()[1])
     assert taking_part(TASKS["sinc"], TASKS["sinc"].data()[1]) == tuple(HERE)
 
@@ -71,6 +71,10 @@ def test_the_data_are_what_they_say():
     X, Y = fit_tasks.mackey_glass()
     assert np.array_equal(X[6:, 3], Y[:-6, 0])
     assert 0.2 < Y.min() < 0.6 < 1.2 < Y.max() < 1.5
+    for principal, task in ((2, TASKS["digits to 2"]), (6, TASKS["digits to 6"])):
+        X = task.data()[0]
+        left = np.sum(np.linalg.svd(X - X.mean(0), compute_uv=False)[principal:] ** 2) / X.size
+        assert task.target < 0.7 * left
     assert np.allclose(fit_tasks.small_digits()[0][:, 0], fit_tasks.digits()[0][:, [0, 1, 8, 9]].mean(1))
 
 
