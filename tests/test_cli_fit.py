@@ -60,6 +60,19 @@ def test_it_says_what_was_done_and_draws_it(module, capsys):
         assert file.read(4) == b"\x89PNG"
 
 
+def test_it_ends_once_validation_has_not_improved_for_as_many_iterations_as_it_was_told(module, capsys):
+    np.save("opposite.npy", -np.load("y.npy"))
+    beside = ["--validation", "x.npy", "opposite.npy"]
+    arguments = ["fit", f"{module}:net", "x.npy", "--targets", "y.npy", *beside, "--json"]
+    ends = []
+    for patience in (2, 4):
+        main([*arguments, "--patience", str(patience)])
+        told = json.loads(capsys.readouterr().out)
+        assert told["stopped"] == f"the validation loss has not improved for {patience} iterations"
+        ends.append(told["iterations"])
+    assert ends[0] + 2 <= ends[1] < 100
+
+
 def test_a_keras_file_comes_back_fitted(module, capsys):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)]).save("m.keras")
     arguments = ["fit", "m.keras", "x.npy", "--targets", "y.npy", "--iterations", "15", "-o", "fitted.keras", "--json"]

@@ -1,4 +1,4 @@
-"""`netjac fit`: parameters fitted to targets. Exit status 1 when the loss is no lower than it was."""
+"""`netjac fit`: parameters fitted to targets. Exit status 1 when the loss is no lower than it was, and it had not converged."""
 
 from __future__ import annotations
 
@@ -29,13 +29,23 @@ def arguments(command: ArgumentParser) -> None:
         "--targets", metavar="DATA", help="Y, one row a sample; for cross-entropy classes or their shares"
     )
     command.add_argument(
-        "--validation", metavar="DATA", nargs=2, help="inputs and targets; the fit ends when they get worse"
+        "--validation",
+        metavar="DATA",
+        nargs=2,
+        help="other inputs and targets; the parameters that are best there are kept",
+    )
+    command.add_argument(
+        "--patience",
+        type=int,
+        default=10,
+        metavar="N",
+        help="end when --validation has not improved for N iterations (default %(default)s)",
     )
     command.add_argument("--method", default="levenberg-marquardt", help="or gauss-newton")
     command.add_argument("--loss", default="mse", help="or cross-entropy")
     add_of(command)
     command.add_argument("--iterations", type=int, default=100, help="at most so many (default %(default)s)")
-    command.add_argument("--seconds", type=float, help="at most so long")
+    command.add_argument("--seconds", type=float, help="at most so long, looked at after every step")
     command.add_argument("--target", type=float, help="end when the loss is at most this")
     command.add_argument("--batch", type=int, metavar="N", help="so many samples an iteration (default: all)")
     command.add_argument(
@@ -59,7 +69,7 @@ def run(given: Namespace) -> int:
     found = fit(
         network, x, y, method=given.method, loss=given.loss, of=given.of or "output", max_iterations=given.iterations,
         max_seconds=given.seconds, target=given.target, batch=given.batch, validation=beside,
-        precision=given.precision, memory=given.memory, progress=False if given.quiet else None,
+        patience=given.patience, precision=given.precision, memory=given.memory, progress=False if given.quiet else None,
     )  # fmt: skip
     if path is not None:
         write(path, lambda place: _save(place, found, network))

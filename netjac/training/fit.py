@@ -56,10 +56,11 @@ def fit(
     logistic), y being logits; then JᵀHJ takes the place of JᵀJ (Schraudolph 2002). `of` names the output or layer that is
     fitted, such as "name.pre" for the logits before a softmax.
 
-    It ends after `max_iterations`, `max_seconds`, when the loss is at most `target`, when steps change the parameters by less
-    than `tolerance` (relative; by default 1e-10 in float64, 1e-6 in float32), or, with `validation=(X, Y)`, when its loss has
-    not improved for `patience` iterations: then the parameters that were best there come back. Ctrl-C ends it too, and keeps
-    what was found.
+    It ends after `max_iterations`, `max_seconds` (looked at after every step, so that one is always tried), when the loss is
+    at most `target`, when steps change the parameters by less than `tolerance` (relative; by default 1e-10 in float64, 1e-6 in
+    float32), or, with `validation=(X, Y)`, when its loss has not improved for `patience` iterations: then the parameters that
+    were best there come back, as they do whatever else ended it. Ctrl-C ends it too, and keeps what was found. With `batch`
+    the target is the loss of all samples, looked at once for each time round, and `tolerance` is not looked at.
 
     `batch`: so many samples, drawn anew for each iteration with `seed`. `form`: the linear system's, chosen by size (see
     `netjac.training.systems`). `scaled`: damp each parameter by its own column of J, as Moré does (by default in float64

@@ -246,6 +246,41 @@ def test_batches_lower_the_loss_of_all_and_depend_on_their_seed():
     assert not np.array_equal(flat(one.parameters), flat(other.parameters))
 
 
+def test_with_batches_the_target_is_the_loss_of_all_samples_looked_at_once_each_time_round():
+    X, Y = waves(300)
+    found = nj.fit(mlp, X, Y, parameters=drawn(3, 8, 2), batch=60, target=0.1, max_iterations=400)
+    assert "target" in found.stopped
+    assert found.loss <= 0.1
+    assert found.iterations % 5 == 0
+
+
+def test_the_parameters_that_validated_best_come_back_whatever_ended_the_fit():
+    X, Y = waves(60)
+    noisy = Y + np.random.default_rng(2).standard_normal(Y.shape)
+    beside = waves(200)[0][100:], waves(200)[1][100:]
+    found = nj.fit(mlp, X, noisy, parameters=drawn(3, 20, 2), validation=beside, patience=99, max_iterations=20)
+    assert found.stopped == "max_iterations=20"
+    losses = [one.validation for one in found.history if one.accepted]
+    assert losses[-1] > min(losses)
+    assert np.mean((np.asarray(mlp(found.parameters, beside[0])) - beside[1]) ** 2) == pytest.approx(
+        min(losses), rel=1e-5
+    )
+    assert found.loss == pytest.approx(np.mean((np.asarray(mlp(found.parameters, X)) - noisy) ** 2), rel=1e-5)
+
+
+def test_rows_of_the_jacobian_held_at_a_time_are_a_fifth_of_the_memory_budget(monkeypatch):
+    X, Y = waves(3000)
+    whole = nj.fit(mlp, X, Y, parameters=drawn(3, 5, 2), max_iterations=2)
+    taken = []
+    cut = Samples.inputs
+    monkeypatch.setattr(Samples, "inputs", lambda self, which: taken.append(which) or cut(self, which))
+    parts = nj.fit(mlp, X, Y, parameters=drawn(3, 5, 2), max_iterations=2, memory="2MiB")
+    most = max(which.stop - which.start for which in taken)
+    assert most * 2 * 32 * 8 < 2**21 / 5
+    assert most > 100
+    assert relative_error(flat(parts.parameters), flat(whole.parameters)) < 1e-9
+
+
 def test_ctrl_c_keeps_what_was_found():
     X, Y = waves(60)
 
