@@ -81,8 +81,10 @@ def drawn(courses: dict[str, Courses]) -> Any:
     """Loss over time, a panel a task, a line a start."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(courses), 3.6), layout="constrained")
-    for axes, (name, found) in zip(figure.subplots(1, len(courses), squeeze=False)[0], courses.items(), strict=True):
+    columns, rows = min(len(courses), 3), -(-len(courses) // 3)
+    figure = Figure(figsize=(3.6 * columns, 3.4 * rows), layout="constrained")
+    for place, (name, found) in enumerate(courses.items(), 1):
+        axes = figure.add_subplot(rows, columns, place)
         for way, several in found.items():
             for number, one in enumerate(several):
                 losses = np.minimum.accumulate([loss for _, loss in one.curve])
