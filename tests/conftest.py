@@ -23,12 +23,15 @@ settings.register_profile(
 settings.load_profile("netjac")
 
 # XLA ends a process that gives it a flag it does not know, and flags come and go.
+SETTINGS = {"JAX_DISABLE_MOST_OPTIMIZATIONS": os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")}
 if version("jaxlib").startswith("0.10.") and "XLA_FLAGS" not in os.environ:
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    SETTINGS["XLA_FLAGS"] = os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     jax.jit(lambda x: x + 1)(0)  # the flags are read now
     del os.environ["XLA_FLAGS"]
-CHEAPLY = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") not in ("0", "false", "")
+CHEAPLY = SETTINGS["JAX_DISABLE_MOST_OPTIMIZATIONS"] not in ("0", "false", "")
 AS_USERS_COMPILE = ("certified", "test_compiled.py", "test_calibration.py")
+# Their processes' numbers must be those of the test's own process to the last bit.
+PROCESSES_COMPILE_ALIKE = ("test_kill.py", "test_distribute.py")
 
 LONGEST = (
     "test_keras.py",
@@ -54,5 +57,9 @@ def _compiled_programs_go_with_their_file(request):
     """A worker that keeps every compiled program grows to gigabytes."""
     optimised = any(name in request.path.parts for name in AS_USERS_COMPILE)
     jax.config.update("jax_disable_most_optimizations", CHEAPLY and not optimised)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.name in PROCESSES_COMPILE_ALIKE:
+            for name, value in SETTINGS.items():
+                patch.setenv(name, value)
+        yield
     jax.clear_caches()

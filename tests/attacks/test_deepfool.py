@@ -68,8 +68,11 @@ def test_targets_are_reached_at_the_exact_distance_where_two_classes_are_all():
     many = Net((6, 10, 4), scale=2.0)
     targets = (many.classes(X) + 2) % 4
     found = nj.attacks.deepfool(many.network(), X, targets=targets)
-    assert np.array_equal(many.classes(found.adversarial) == targets, found.success)
+    first, second = np.sort([many.scores(x) for x in found.adversarial], 1)[:, :-3:-1].T
+    decided = first - second > 1e-12  # one that fails may lie on the boundary, to rounding
+    assert np.array_equal((many.classes(found.adversarial) == targets)[decided], found.success[decided])
     assert found.success.mean() > 0.9
+    assert decided.mean() > 0.9
     already = nj.attacks.deepfool(many.network(), X, targets=many.classes(X))
     assert already.success.all()
     assert not already.distance.any()

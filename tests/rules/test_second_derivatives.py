@@ -10,9 +10,15 @@ from jax import lax
 
 import netjac as nj
 from tests.oracles import relative_error
-from tests.rules.test_structures import SHAPES, UNARY, draw
+from tests.rules.test_structures import SHAPES, UNARY
 
 NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def draw(*shape):
+    return np.random.default_rng([len(shape), *shape]).standard_normal(shape)
+
+
 K = draw(3, 2, 2, 3)
 WINDOWS = {
     "convolution": lambda x: lax.conv_general_dilated(x, K, (1, 1), "SAME", dimension_numbers=NHWC),
