@@ -75,6 +75,18 @@ class Maker:
         return layer
 
 
+class Counting(Maker):
+    """Makes weights and keeps them."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.made = []
+
+    def weight(self, *shape):
+        self.made.append(super().weight(*shape))
+        return self.made[-1]
+
+
 KINDS = ["dense", "wide", "conv", "pool", "norm", "attention", "recurrent"]
 JOINS = ["chain", "residual", "branch", "shared"]
 

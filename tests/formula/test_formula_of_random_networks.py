@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import netjac as nj
 from tests.formula.checks import batched, equal
 from tests.jax_networks import random_network
-from tests.test_random_networks import CHANNELS, STRUCTURES, TOKENS, Maker
+from tests.test_random_networks import CHANNELS, STRUCTURES, TOKENS, Counting, Maker
 
 SHAPES = st.sampled_from([(3,), (5,), (3, 4), (4, 1), (4, 5, 2), (6, 6, 1)])
 FEW = settings(max_examples=8, phases=(Phase.explicit, Phase.generate))
@@ -25,16 +25,6 @@ class Recorded(Maker):
 
     def weight(self, *_shape):
         return next(self.given)
-
-
-class Recorder(Maker):
-    def __init__(self, seed):
-        super().__init__(seed)
-        self.made = []
-
-    def weight(self, *shape):
-        self.made.append(super().weight(*shape))
-        return self.made[-1]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -75,7 +65,7 @@ def test_random_blocks_on_vectors_tokens_and_images(seed, shape, length):
 @settings(FEW, max_examples=4)
 @given(STRUCTURES)
 def test_by_parameters(structure):
-    recorder = Recorder(1)
+    recorder = Counting(1)
     structure.on(recorder)
     model = batched(WithParameters(structure, recorder.made))
     x = np.random.default_rng(2).standard_normal((2, TOKENS, CHANNELS))

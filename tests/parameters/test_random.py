@@ -9,19 +9,7 @@ from hypothesis import strategies as st
 import netjac as nj
 from tests.oracles import relative_error
 from tests.parameters.models import Model, dense
-from tests.test_random_networks import CHANNELS, STRUCTURES, TOKENS, Maker
-
-
-class Counting(Maker):
-    """Makes weights and keeps them."""
-
-    def __init__(self, seed):
-        super().__init__(seed)
-        self.made = []
-
-    def weight(self, *shape):
-        self.made.append(super().weight(*shape))
-        return self.made[-1]
+from tests.test_random_networks import CHANNELS, STRUCTURES, TOKENS, Counting, Maker
 
 
 class Reading(Maker):
