@@ -13,6 +13,8 @@ wide block is cheaper by the second unless the kernel shrinks it.
 
 from __future__ import annotations
 
+from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -22,9 +24,15 @@ from jax import lax
 from netjac.factors.pattern import Axes, Names, Pattern, labels_of
 from netjac.factors.window import window
 from netjac.graph.program import Equation, Program
+from netjac.precision import on_cpu
 from netjac.rules import ties
 from netjac.rules.local import Explicit, Local, Opaque, Pull, rule
-from netjac.rules.patches import stacked
+from netjac.rules.patches import MOST_VIEWS, stacked, summed
+
+MOST_AT_ONCE = 2**22
+"""Bytes of what all taps are given, up to which images are pulled together: more falls out of the caches."""
+WIDE = 16
+"""Channels from which XLA pulls a convolution that keeps its size quickly on a CPU."""
 
 
 @rule("conv_general_dilated")
@@ -38,7 +46,8 @@ def by_input(program: Program, eqn: Equation, result: int) -> Local | None:
     pairs = ties.convolution(program, eqn, 0, result)
     if pairs is None:
         return None
-    return Opaque(tuple(pairs), True, True, eqn.name, _by_residue(program, eqn), _stencil(program, eqn))
+    pull = _by_residue(program, eqn) or _by_taps(program, eqn)
+    return Opaque(tuple(pairs), True, True, eqn.name, pull, _stencil(program, eqn))
 
 
 def _by_residue(program: Program, eqn: Equation) -> Pull | None:
@@ -99,6 +108,62 @@ def _by_residue(program: Program, eqn: Equation) -> Pull | None:
         inner = (0, *range(2, rank + 2), 1)
         places_of = {numbers.lhs_spec[axis]: 1 + at for at, axis in enumerate(inner)}
         return jnp.transpose(whole, (0, *(places_of[axis] for axis in range(rank + 2))))
+
+    return pull
+
+
+def _by_taps(program: Program, eqn: Equation) -> Pull | None:
+    """The pull of a convolution of stride 1 as one matrix product, cotangents times kernel, which says what every place gives
+    to each tap, summed where the taps read. None where XLA's own is as fast.
+
+    On CPUs XLA convolves the cotangents with the kernel turned round, by slow code where that has few channels or more
+    padding than keeps the size (2.2 ms against 1.0 for 256 cotangents of 6 × 6 × 32 and 3 × 3 taps of 16 channels, 4.6
+    against 1.3 for 64 of 32 × 32 × 16 and 3 channels).
+    """
+    p = eqn.parameters
+    numbers, rank = p["dimension_numbers"], len(p["window_strides"])
+    old, kernel, new = (program.shape(n) for n in (*eqn.operands, *eqn.results))
+    taps = [kernel[axis] for axis in numbers.rhs_spec[2:]]
+    one = (p["feature_group_count"], *p["lhs_dilation"], *p["window_strides"])
+    keeps = all(
+        2 * max(low, high) == (size - 1) * d
+        for (low, high), size, d in zip(p["padding"], taps, p["rhs_dilation"], strict=True)
+    )
+    wide = kernel[numbers.rhs_spec[1]] >= WIDE
+    if not on_cpu() or any(n != 1 for n in one) or 0 in (*old, *kernel, *new) or (keeps and wide):
+        return None
+    if not 1 < prod(taps) <= MOST_VIEWS or program.dtype(eqn.results[0]).itemsize < 4:
+        return None
+    extents, places = (
+        [shape[n] for n in spec[2:]] for shape, spec in ((old, numbers.lhs_spec), (new, numbers.out_spec))
+    )
+    fan = kernel[numbers.rhs_spec[1]]
+
+    def pulled(weights: jax.Array, images: jax.Array) -> jax.Array:
+        """(images, *places, out) → (images, *extents, in)."""
+        given = lax.dot_general(images, weights, (((rank + 1,), (0,)), ((), ())), precision=p["precision"]).reshape(
+            (-1, *places, *taps, fan)
+        )
+        return summed(given, taps, extents, p)
+
+    def pull(values: dict[int, Any], block: jax.Array) -> jax.Array:
+        kernels = jnp.asarray(values[eqn.operands[1]]).astype(block.dtype)
+        order = (numbers.rhs_spec[0], *numbers.rhs_spec[2:], numbers.rhs_spec[1])
+        weights = jnp.transpose(kernels, order).reshape((kernel[numbers.rhs_spec[0]], -1))
+        cotangents = jnp.transpose(block, (0, *(1 + numbers.out_spec[n] for n in (0, *range(2, rank + 2), 1))))
+        images = cotangents.reshape((-1, *cotangents.shape[2:]))
+        most = max(1, MOST_AT_ONCE // (prod(places) * weights.shape[1] * block.dtype.itemsize))
+        count = -(-len(images) // most)
+        size = len(images) // count
+        runs = images[: count * size].reshape((count, size, *images.shape[1:]))
+        parts = [lax.map(partial(pulled, weights), runs) if count > 1 else pulled(weights, images)]
+        parts = [part.reshape((-1, *extents, fan)) for part in parts]
+        if count * size < len(images):
+            parts.append(pulled(weights, images[count * size :]))
+        found = jnp.concatenate(parts).reshape((len(block), -1, *extents, fan))
+        inner = (0, *range(2, rank + 2), 1)
+        places_of = {numbers.lhs_spec[axis]: 1 + at for at, axis in enumerate(inner)}
+        return jnp.transpose(found, (0, *(places_of[axis] for axis in range(rank + 2))))
 
     return pull
 

@@ -13,6 +13,7 @@ from jax import lax
 import netjac as nj
 from netjac.factors.entries import matrix
 from netjac.graph.program import trace
+from netjac.rules import convolution as rule
 from netjac.rules import linearise
 from tests.oracles import entries, jacrev, per_sample, relative_error
 
@@ -51,13 +52,14 @@ pads = st.one_of(st.sampled_from(["SAME", "VALID"]), explicit)
 
 @st.composite
 def convolutions(draw, strided=False):
-    groups = draw(st.sampled_from([1, 1, 2]))
+    plain = strided is None
+    groups = 1 if plain else draw(st.sampled_from([1, 1, 2]))
     channels = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     K = rng.standard_normal((draw(st.integers(1, 3)), draw(st.integers(1, 4)), channels[0] // groups, channels[1]))
-    dilated = (1, 1) if strided else draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]))
+    dilated = (1, 1) if strided or plain else draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]))
     parameters = {
-        "window_strides": (draw(st.integers(1 + strided, 3)), draw(st.integers(1, 2))),
+        "window_strides": (1, 1) if plain else (draw(st.integers(1 + strided, 3)), draw(st.integers(1, 2))),
         "padding": draw(pads if dilated == (1, 1) else explicit),
         "rhs_dilation": (1, 1) if strided else (draw(st.integers(1, 2)), draw(st.integers(1, 3))),
         "lhs_dilation": dilated,
@@ -112,6 +114,38 @@ def test_a_strided_convolution_is_pulled_by_residue(case, seed):
         block = np.random.default_rng(seed).standard_normal((3, *jax.eval_shape(f, x).shape))
         found, expected = jax.jit(both)(jnp.asarray(x), list(program.constants.values()), block)
         assert relative_error(found, expected) < 1e-13
+
+
+@settings(max_examples=25)
+@given(convolutions(strided=None), st.integers(1, 7), st.sampled_from([1, 2000, 2**22]))
+def test_a_convolution_of_stride_one_is_pulled_by_its_taps(case, vectors, at_once):
+    f, x = case
+    assume(0 not in jax.eval_shape(f, jax.ShapeDtypeStruct(x.shape, jnp.float32)).shape)
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        # So few bytes at once that there are runs of images, and a rest.
+        patch.setattr(rule, "MOST_AT_ONCE", at_once)
+        program, _ = trace(f, jax.ShapeDtypeStruct(x.shape, jnp.float64))
+        place = next(i for i, e in enumerate(program.equations) if e.name.startswith("conv"))
+        local = linearise(program, program.equations[place], 0, 0)
+        assume(local.pull is not None)
+
+        def both(x, constants, block):
+            values = program.evaluate([x], constants, range(place + 1))
+            return local.pull(values, block), jax.vmap(jax.vjp(f, x)[1])(block)[0]
+
+        block = np.random.default_rng(vectors).standard_normal((vectors, *jax.eval_shape(f, x).shape))
+        found, expected = jax.jit(both)(jnp.asarray(x), list(program.constants.values()), block)
+        assert relative_error(found, expected) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("size", "fan", "padding", "by_taps"),
+    [((3, 3), 16, "SAME", False), ((3, 3), 16, "VALID", True), ((3, 3), 3, "SAME", True), ((1, 1), 3, "SAME", False)],
+)
+def test_what_xla_pulls_as_fast_is_left_to_it(size, fan, padding, by_taps):
+    f = lambda x, K: conv(x, K, padding=padding)  # noqa: E731
+    program, _ = trace(f, jnp.zeros((2, 8, 8, fan)), jnp.zeros((*size, fan, 4)))
+    assert (linearise(program, program.equations[0], 0, 0).pull is not None) == by_taps
 
 
 def test_equal_entries_of_a_pool_have_the_first_win_as_in_jax():
