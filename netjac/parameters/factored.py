@@ -21,6 +21,7 @@ from netjac.parameters.questions import Uses
 from netjac.parameters.uses import Placed, layout
 from netjac.pieces import ALWAYS_FITS, Options, Request, run_answers, setting_of
 from netjac.plan.eliminate import Linearised
+from netjac.plan.eliminate import Question as Asked
 from netjac.plan.held import held
 from netjac.plan.plan import Plan
 from netjac.precision import multiplied, precise
@@ -150,33 +151,14 @@ class Question:
         """How many samples' factors fit at a time."""
         if not self.may_part:
             return self.samples
-        peak = self._plan(self.point)[0].peak
+        peak = _planned(self.point, self._request.at(self.point))[0].peak
         room = SHARE * budget(self._options.memory)
         return self.samples if peak <= room else max(1, int(self.samples * room / peak))
-
-    def _plan(self, point: Point) -> tuple[Plan, Uses]:
-        def made() -> tuple[Plan, Uses]:
-            question = self._request.at(point)
-            plan, uses = held(Linearised(point.traced.program), question, setting_of(point, question.of[0]))
-            places = {answer.register: place for place, answer in enumerate(plan.answers)}
-            return plan, tuple(
-                Placed(
-                    use.wrt,
-                    layout(*(factor.pattern for factor in use.factors)),
-                    tuple(places[factor.register] for factor in use.factors),
-                )
-                for use in uses
-            )
-
-        return point.traced.once(("held", self._request), made)
 
     def compiled(self, point: Point | None = None) -> tuple[Compiled, Uses]:
         """What computes the arrays, and what they are."""
         point = point or self.point
-        plan, uses = self._plan(point)
-        question = self._request.at(point)
-        identity = ("held", point.traced.identity, question, setting_of(point, question.of[0]), point.wide)
-        return ready(identity, plan, point.traced.program, question, frozenset(), point.precision), uses
+        return compiled_factors(point, self._request.at(point))
 
     def _made(self, point: Point, start: int) -> Factors:
         compiled, uses = self.compiled(point)
@@ -190,3 +172,26 @@ class Question:
         stack.enter_context(precise(self.point.wide))
         stack.enter_context(multiplied(self.point.precision))
         return stack
+
+
+def compiled_factors(point: Point, question: Asked) -> tuple[Compiled, Uses]:
+    """What computes the factors of one value by some parameters in a trace, and what they are."""
+    plan, uses = _planned(point, question)
+    identity = ("held", point.traced.identity, question, setting_of(point, question.of[0]), point.wide)
+    return ready(identity, plan, point.traced.program, question, frozenset(), point.precision), uses
+
+
+def _planned(point: Point, question: Asked) -> tuple[Plan, Uses]:
+    def made() -> tuple[Plan, Uses]:
+        plan, uses = held(Linearised(point.traced.program), question, setting_of(point, question.of[0]))
+        places = {answer.register: place for place, answer in enumerate(plan.answers)}
+        return plan, tuple(
+            Placed(
+                use.wrt,
+                layout(*(factor.pattern for factor in use.factors)),
+                tuple(places[factor.register] for factor in use.factors),
+            )
+            for use in uses
+        )
+
+    return point.traced.once(("held", question), made)

@@ -22,7 +22,7 @@ def divided_alike(uses: Uses, rows: tuple[int, ...]) -> bool:
 
 @partial(jax.jit, static_argnums=(0, 2))
 def normal(uses: Uses, arrays: Arrays, sizes: tuple[int, ...], H: jax.Array | None = None) -> jax.Array:
-    """(M, M) for uses that divide the rows into (N, m); with H (N, m, m), JᵀHJ."""
+    """(M, M) for uses that divide the rows into (N, m); with H (N, m, m), or (m, m) for all, JᵀHJ."""
     starts = [sum(sizes[:place]) for place in range(len(sizes) + 1)]
     total = jnp.zeros((starts[-1], starts[-1]))
     for a, one in enumerate(uses):
@@ -33,7 +33,7 @@ def normal(uses: Uses, arrays: Arrays, sizes: tuple[int, ...], H: jax.Array | No
                 sum_.tie(across, out)
             else:
                 sum_.tie(across[:1], out[:1])
-                sum_.array([*out, across[1]], H)
+                sum_.array([*out, across[1]][-H.ndim :], H)
             i, j = one.parameter, other.parameter
             block = sum_.sum([*inn, *twin]).reshape((sizes[i], sizes[j])).astype(total.dtype)
             total = _added(total, block, starts[i], starts[j])

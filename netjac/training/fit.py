@@ -11,6 +11,7 @@ from netjac.pieces import Options
 from netjac.progress import Progress
 from netjac.training.damping import Halving, Nielsen, Strategy
 from netjac.training.loop import Descent, Limits
+from netjac.training.losses import MeanSquares
 from netjac.training.problem import Problem
 from netjac.training.result import Fit
 from netjac.training.samples import Samples
@@ -62,7 +63,9 @@ def fit(
     were best there come back, as they do whatever else ended it. Ctrl-C ends it too, and keeps what was found. With `batch`
     the target is the loss of all samples, looked at once for each time round, and `tolerance` is not looked at.
 
-    `batch`: so many samples, drawn anew for each iteration with `seed`. `form`: the linear system's, chosen by size (see
+    `batch`: so many samples, drawn anew for each iteration with `seed`. `form`: the linear system's, chosen by size and by the
+    network: "projected" where it ends in a linear layer y = h W + b, whose W and b then are at their least-squares optimum at
+    every point that is tried (variable projection); "spectral" or "normal" to move all parameters alike; "kernel", "cg" (see
     `netjac.training.systems`). `scaled`: damp each parameter by its own column of J, as Moré does (by default in float64
     with all samples together), else all alike. `damping`: λ at the start. `acceleration`: second-order steps by geodesic
     acceleration (Transtrum & Sethna, arXiv 1201.5885).
@@ -86,11 +89,21 @@ def fit(
         raise ShapeError(f"damping={damping} does not damp; give a positive number, or method='gauss-newton'")
     least = 2.2e-16 if problem.wide else 1e-9
     strategy: Strategy = Nielsen(damping, least) if method == METHODS[0] else Halving(least)
-    kind = form_of(problem, batch or samples.count, form, memory)
+    against = _against_projection(loss, batch, acceleration)
+    kind = form_of(problem, batch or samples.count, form, memory, against)
     scaled = problem.wide and batch is None if scaled is None else scaled
     beside = None if validation is None else problem.beside(Samples.of(*validation))
     descent = Descent(problem, strategy, kind, limits, scaled, acceleration, batch, seed, beside, progress)
     return descent.fit(method)
+
+
+def _against_projection(loss: str, batch: int | None, acceleration: bool) -> str | None:
+    """What keeps the last layer from being at its optimum at every step."""
+    if loss != MeanSquares.name:
+        return f"loss={loss!r} has no optimum in closed form"
+    if batch is not None:
+        return "the optimum of a batch is not that of all samples"
+    return "steps that are bent move all parameters together (acceleration=True)" if acceleration else None
 
 
 def _network(model: Any, parameters: Any) -> Network:

@@ -45,7 +45,7 @@ class Sized:
         self.shape = self.program.shape(self.of)
         self.plan: tuple[Compiled, questions.Uses] | None = None
         self._dtypes = [self.program.dtype(n) for n in wrt]
-        self._jitted: dict[str, Function] = {}
+        self._jitted: dict[Function, Function] = {}
 
     @classmethod
     def at(cls, question: Question, loss: Loss) -> Sized:
@@ -55,14 +55,14 @@ class Sized:
 
     def call(self, function: Function, *arguments: Any) -> Any:
         """`function(self, *arguments)`, jitted and traced once."""
-        if function.__name__ not in self._jitted:
+        if function not in self._jitted:
 
             def traced(*given: Any) -> Any:
                 traces["fit"] += 1
                 return function(self, *given)
 
-            self._jitted[function.__name__] = jax.jit(traced)
-        return self._jitted[function.__name__](*arguments)
+            self._jitted[function] = jax.jit(traced)
+        return self._jitted[function](*arguments)
 
     @property
     def uses(self) -> questions.Uses:
@@ -136,12 +136,12 @@ def _paired(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constan
 
 
 def triangular(
-    sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any, R: Any
+    sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constants: Any, R: jax.Array | None
 ) -> tuple[jax.Array, ...]:
-    """The loss, Jᵀu, and R with RᵀR = JᵀHJ of all runs so far: R ← qr([R; J])."""
+    """The loss, Jᵀu, and R with RᵀR = JᵀHJ of this run and (by their R) of those before: R ← qr([R; J])."""
     y, J = _linearised(sized, theta, rest, run, constants)
-    stacked = jnp.concatenate([R, sized.loss.rows(y, J)])
-    R = jnp.linalg.qr(stacked, mode="r")
+    rows = sized.loss.rows(y, J)
+    R = jnp.linalg.qr(rows if R is None else jnp.concatenate([R, rows]), mode="r")
     R = jnp.pad(R, ((0, max(R.shape[1] - R.shape[0], 0)), (0, 0)))
     return sized.loss.value(y, targets), J.T @ sized.loss.slope(y, targets).reshape(-1), R
 

@@ -7,23 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from netjac.errors import NonFiniteError, ShapeError
 from netjac.precision import precise
 from netjac.progress import Progress, counted
-from netjac.training import functions as pieces
 from netjac.training.damping import Strategy
 from netjac.training.problem import Part, Problem
 from netjac.training.result import Fit, Try, by_name
-from netjac.training.systems import Force, System
-
-BENT = 0.75
-"""Most that the second-order part of a step may be of the first, doubled (Transtrum & Sethna, section 3)."""
-
-HELD = 0.1
-"""Share of the slope that damping takes up in a step that would be longer without."""
+from netjac.training.step import Attempt, System
 
 
 @dataclass(frozen=True)
@@ -43,17 +35,6 @@ class Limits:
         for name, bound in (("max_seconds", self.seconds), ("tolerance", self.tolerance)):
             if bound is not None and not bound >= 0:
                 raise ShapeError(f"{name}={bound} is no bound; give a number from 0 on")
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """Where a try leads, the fall of the loss that the model promises, how far that is, relative to the parameters, and
-    whether it is so short because it was damped."""
-
-    theta: jax.Array
-    promised: float
-    distance: float
-    held_back: bool
 
 
 class Descent:
@@ -98,6 +79,8 @@ class Descent:
     def _descended(self, whole: Part) -> str:
         """Step until something says to stop; what it was."""
         most = self._limits.iterations
+        with precise(True):
+            self._theta = self._kind.start(whole, self._theta)
         if self._validation is not None:
             self._best = (self._validation.value(self._theta), self._theta, 0)
         try:
@@ -130,48 +113,26 @@ class Descent:
         """One system, and tries until one is accepted."""
         system = self._kind(part, self._theta, self._D, self._scaled)
         self._D = system.D
-        gradient = self._told(part, float(jnp.max(jnp.abs(system.force.g))))
+        gradient = self._told(part, system.gradient)
         if gradient == 0:
             self._converged = True
             return "the gradient is zero"
         while True:
             proposal = self._strategy.proposal
-            step = self._step(system, part, proposal.damping, proposal.length)
-            value = part.value(step.theta) if np.isfinite(step.promised) else np.inf
-            fall = system.value - value
-            accepted = bool(np.isfinite(value)) and fall > 0
+            step = system.attempt(proposal.damping, proposal.length, self._acceleration)
+            fall = system.value - step.value
+            accepted = fall > 0
             if accepted:
                 self._theta = step.theta
                 self._strategy.accepted(fall / max(step.promised, np.finfo(np.float64).tiny))
             else:
                 self._strategy.rejected()
             validation = self._validated(number) if accepted else None
-            told = self._told(part, value)
+            told = self._told(part, step.value)
             self._history.append(Try(number, told, proposal.damping, gradient, self._elapsed(), accepted, validation))
             stopped = self._stopping(number, step, accepted)
             if accepted or stopped is not None:
                 return stopped
-
-    def _step(self, system: System, part: Part, damping: float, length: float) -> Step:
-        v = -system.solve(system.force, damping)
-        slope, size, far = (float(x) for x in _measured(system.force.g, v, system.D, self._theta))
-        promised = -length * slope + 0.5 * length**2 * (slope + damping * size)
-        delta = v * length
-        if self._acceleration:
-            delta = delta + self._bend(system, part, damping, v, size) * length**2
-        theta = (self._theta.astype(jnp.float64) + delta).astype(self._theta.dtype)
-        distance = length * np.sqrt(size) / far if far else np.inf
-        return Step(theta, promised, distance, damping * size > HELD * abs(slope))
-
-    def _bend(self, system: System, part: Part, damping: float, v: jax.Array, size: float) -> jax.Array:
-        """Half the geodesic acceleration at v, none where it is too large to be trusted."""
-        found = list(part.each(pieces.bent, self._theta, v))
-        u = found[0][0] if len(found) == 1 else None
-        force = Force(sum((g for _, g in found[1:]), found[0][1]), u)
-        a = -system.solve(force, damping)
-        length = float(jnp.sum(system.D * a * a))
-        trusted = np.isfinite(length) and 2 * np.sqrt(length) <= BENT * np.sqrt(size)
-        return 0.5 * a if trusted else jnp.zeros_like(a)
 
     def _validated(self, number: int) -> float | None:
         if self._validation is None:
@@ -181,7 +142,7 @@ class Descent:
             self._best = (value, self._theta, number)
         return self._told(self._validation, value)
 
-    def _stopping(self, number: int, step: Step, accepted: bool) -> str | None:
+    def _stopping(self, number: int, step: Attempt, accepted: bool) -> str | None:
         limits = self._limits
         if limits.seconds is not None and self._elapsed() >= limits.seconds:
             return f"max_seconds={limits.seconds}"
@@ -218,9 +179,3 @@ class Descent:
                 "parameters, or in what the network makes of them"
             )
         return value
-
-
-@jax.jit
-def _measured(g: jax.Array, v: jax.Array, D: jax.Array, theta: jax.Array) -> tuple[jax.Array, ...]:
-    """gᵀv, vᵀDv, and the length of the parameters in the same measure."""
-    return g @ v, jnp.sum(D * v * v), jnp.sqrt(jnp.sum(D * jnp.square(theta.astype(jnp.float64))))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,10 @@ from netjac.precision import precise
 from netjac.tracing import computation_dtype
 from netjac.training.functions import Function, Sized, many_outputs, value
 from netjac.training.losses import CrossEntropy, Logistic, loss_of
+from netjac.training.projection import Separated
 from netjac.training.samples import Samples
 
+T = TypeVar("T")
 SHARE = 0.2
 """Of the memory budget, for the rows of J that are held at a time."""
 AT_ONCE = 2**27
@@ -47,6 +49,7 @@ class Problem:
         self.network, self.samples = network, samples
         self._of, self._options = of, options
         self._sized: dict[int, Sized] = {}
+        self._separated: dict[int, Separated | None] = {}
         network.flatten(samples.inputs(slice(0, 1)))  # by which a Keras model that was never called is built
         if not network.trainable:
             raise ShapeError(f"{network.name!r} has no trainable parameters; unfreeze some, or give parameters=")
@@ -80,9 +83,19 @@ class Problem:
         if count > 1 and many_outputs(self.sizes) and divided_alike(self._two.compiled()[1], (2, m)):
             widest = max(max(shape, default=1) for shape in self.sizes.shapes.values())
             sample = 3 * 8 * (M + m * widest + widest**2)
-        room = min(SHARE * budget(self._options.memory), AT_ONCE)
-        most = int(max(1, min(count, room // sample)))
+        most = int(max(1, min(count, self.room // sample)))
         return ceil(count / ceil(count / most))
+
+    @cached_property
+    def room(self) -> float:
+        """Bytes for what is held of samples at a time."""
+        return min(SHARE * budget(self._options.memory), AT_ONCE)
+
+    @property
+    def bytes(self) -> int:
+        """Of one sample's inputs and, in float64, its targets."""
+        inputs = jax.tree_util.tree_leaves(self.samples.inputs(slice(0, 1)))
+        return sum(array.nbytes for array in inputs) + 8 * self.outputs
 
     @cached_property
     def may_part(self) -> bool:
@@ -104,14 +117,26 @@ class Problem:
         """m, of one sample."""
         return self.sizes.rows
 
-    def sized(self, count: int, factored: bool = False) -> Sized:
-        """The functions for runs of so many samples; `factored`, with the plan of J's factors."""
-        if count not in self._sized or (factored and self._sized[count].plan is None):
-            question = self._question(self.samples.inputs(slice(0, count)))
-            self._sized[count] = Sized.at(question, self.loss)
-            if factored and self._sized[count].plan is None:
-                self._sized[count].plan = question.compiled()
-        return self._sized[count]
+    def sized(self, count: int) -> Sized:
+        """The functions for runs of so many samples."""
+        return self._kept_at(self._sized, count, lambda question: Sized.at(question, self.loss))
+
+    def factored(self, count: int) -> Sized:
+        """The same with the plan of J's factors."""
+        sized = self.sized(count)
+        if sized.plan is None:
+            sized.plan = self._question(self.samples.inputs(slice(0, count))).compiled()
+        return sized
+
+    def separated(self, count: int) -> Separated | None:
+        """Those of the last layer apart from the rest; None where there is no such layer."""
+        sized = self.sized(count)
+        return self._kept_at(self._separated, count, lambda question: Separated.at(question, sized))
+
+    def _kept_at(self, table: dict[int, T], count: int, make: Callable[[Question], T]) -> T:
+        if count not in table:
+            table[count] = make(self._question(self.samples.inputs(slice(0, count))))
+        return table[count]
 
     def part(self, which: slice | np.ndarray | None = None) -> Part:
         """Some samples, or all."""
@@ -162,23 +187,22 @@ class Part:
         self.count = samples.count if which is None else _length(which)
 
     @cached_property
-    def _kept(self) -> Run | None:
-        """The samples themselves where they are one run, so that they are brought to JAX once."""
-        if self.count > self.problem.size:
+    def _kept(self) -> list[Run] | None:
+        """The samples themselves where they are few, so that they are brought to JAX once."""
+        if self.count > self.problem.size and self.count * self.problem.bytes > self.problem.room:
             return None
-        return self._run(slice(0, self.count) if self._which is None else self._which)
+        return [*map(self._run, self._places())]
 
     def _run(self, which: slice | np.ndarray) -> Run:
         problem = self.problem
         with precise(True):
             return Run(*self._samples.run(problem.network, problem.loss, which, problem.out))
 
-    def runs(self, factored: bool = False) -> Iterator[tuple[Sized, tuple[Any, ...]]]:
-        """Every run: its functions, and what they take after `theta`."""
-        kept = self._kept
-        for run in map(self._run, self._places()) if kept is None else (kept,):
-            sized = self.problem.sized(run.targets.shape[0], factored)
-            yield sized, (self.problem.rest, run.inputs, run.targets, sized.constants)
+    def runs(self, functions: Callable[[int], T]) -> Iterator[tuple[T, tuple[Any, ...]]]:
+        """Every run: its functions (one of `Problem`'s methods), and what they take after `theta`."""
+        for run in map(self._run, self._places()) if self._kept is None else self._kept:
+            count = run.targets.shape[0]
+            yield functions(count), (self.problem.rest, run.inputs, run.targets, self.problem.sized(count).constants)
 
     def _places(self) -> Iterable[slice | np.ndarray]:
         if self._which is None:
@@ -188,7 +212,7 @@ class Part:
     @property
     def whole(self) -> bool:
         """All in one run."""
-        return self._kept is not None
+        return self.count <= self.problem.size
 
     # Questions -----------------------------------------------------------------------------------------------------
 
@@ -199,7 +223,7 @@ class Part:
     def each(self, function: Function, theta: jax.Array, *more: Any, factored: bool = False) -> Iterator[Any]:
         """`function` of every run, jitted."""
         with precise(True):
-            for sized, run in self.runs(factored):
+            for sized, run in self.runs(self.problem.factored if factored else self.problem.sized):
                 yield sized.call(function, theta, *run, *more)
 
 

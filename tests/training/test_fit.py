@@ -102,10 +102,10 @@ def test_one_step_solves_the_damped_equations_in_every_form(form, m, loss):
     assert relative_error(flat(found.parameters) - flat(start), expected) < (1e-4 if form == "cg" else 1e-8)
 
 
-@pytest.mark.parametrize("form", ["spectral", "normal", "cg"])
+@pytest.mark.parametrize("form", ["spectral", "normal", "cg", "projected"])
 def test_runs_of_samples_add_up_to_the_whole(form, monkeypatch):
     X, Y = waves(50)
-    begun = {"parameters": drawn(3, 6, 2), "form": form, "max_iterations": 2, "acceleration": True}
+    begun = {"parameters": drawn(3, 6, 2), "form": form, "max_iterations": 2, "acceleration": form != "projected"}
     whole = nj.fit(mlp, X, Y, **begun)
     taken = []
     cut = Samples.inputs
@@ -119,8 +119,9 @@ def test_runs_of_samples_add_up_to_the_whole(form, monkeypatch):
 
 def test_the_form_follows_from_the_sizes():
     X, Y = waves(40)
+    bent = lambda p, x: jnp.sin(mlp(p, x))  # noqa: E731
     for hidden, samples, form in ((4, 40, "spectral"), (40, 10, "kernel"), (22, 40, "kernel"), (22, 80, "normal")):
-        found = nj.fit(mlp, *waves(samples), parameters=drawn(3, hidden, 2), max_iterations=1)
+        found = nj.fit(bent, *waves(samples), parameters=drawn(3, hidden, 2), max_iterations=1)
         assert found.form == form
     assert nj.fit(mlp, X, Y, parameters=drawn(3, 300, 2), max_iterations=1, memory="200KiB").form == "cg"
 

@@ -15,6 +15,9 @@ from torch import nn
 import netjac as nj
 from tests.training.models import drawn, mlp, waves
 
+ROUNDED = 1e-4
+"""Two ways to compute a loss in float32: a last layer at its optimum has weights of some hundreds, and residuals of 0.03."""
+
 
 def torch_net():
     torch.manual_seed(0)
@@ -47,7 +50,7 @@ def test_torch_has_the_fits_loss_once_its_parameters_are_applied():
     assert module.training
     with torch.no_grad():
         loss = nn.functional.mse_loss(module(torch.from_numpy(X)), torch.from_numpy(Y)).item()
-    assert loss == pytest.approx(found.loss, rel=1e-5)
+    assert loss == pytest.approx(found.loss, rel=ROUNDED)
     assert torch.equal(module[2].weight, before["2.weight"])
     assert not torch.equal(module[0].weight, before["0.weight"])
     assert set(found.parameters) == {n for n, p in module.named_parameters() if p.requires_grad}
@@ -61,7 +64,7 @@ def test_keras_has_the_fits_loss_and_what_is_frozen_stays():
     assert all(np.array_equal(weight, before[weight.path]) for weight in model.weights)
     found.apply_to(model)
     loss = np.mean((np.asarray(model.predict(X, verbose=0)) - Y) ** 2)
-    assert loss == pytest.approx(found.loss, rel=1e-5)
+    assert loss == pytest.approx(found.loss, rel=ROUNDED)
     assert found.loss < 0.2 * found.initial_loss
     moved = {w.path for w in model.weights if not np.array_equal(w, before[w.path])}
     assert moved == {w.path for w in model.trainable_weights}
