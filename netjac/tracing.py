@@ -271,10 +271,10 @@ def network(
     """Make a model ready for differentiation, once.
 
     `model`: a Keras model (any backend) or the path of a `.keras` file; a `torch.nn.Module`, an `ExportedProgram` or
-    the path of a `.pt2` file; a `tf.function`; a fitted scikit-learn MLP, alone or in a Pipeline; a callable pytree; a JAX
-    function. `example` is an input to trace the model with, so that its layers' shapes are known. `batched` says of a JAX
-    function whether axis 0 counts samples (no, by default; all other models have samples there). `names` are the inputs'
-    names of a JAX function.
+    the path of a `.pt2` file; an ONNX `ModelProto` or the path of an `.onnx` file; a `tf.function`; a fitted scikit-learn
+    MLP, alone or in a Pipeline; a callable pytree; a JAX function. `example` is an input to trace the model with, so that
+    its layers' shapes are known. `batched` says of a JAX function whether axis 0 counts samples (no, by default; all other
+    models have samples there). `names` are the inputs' names of a JAX function.
 
     A JAX function made a network is traced once for each shape, as by `jax.jit`: what it closes over is fixed then.
 

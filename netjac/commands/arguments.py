@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
-MODEL = "a .keras or .pt2 file, or module:attribute, imported from here"
+MODEL = "a .keras, .pt2 or .onnx file, or module:attribute, imported from here"
 DATA = "the input: .npy, .npz (several inputs by name), .csv, .parquet or .zarr, one sample a row"
 
 

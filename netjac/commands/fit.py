@@ -17,7 +17,7 @@ from netjac.training.fit import fit
 from netjac.training.result import Fit
 
 PICTURES = (".png", ".svg", ".pdf")
-
+MODELS = {".keras": "keras", ".onnx": "onnx"}
 
 HELP = "fit a model's parameters to targets by Levenberg–Marquardt or Gauss–Newton"
 
@@ -52,18 +52,19 @@ def arguments(command: ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="save to OUT: parameters (.npz), model (.keras), or a picture (.png)",
+        help="save to OUT: parameters (.npz), model (.keras, .onnx), or a picture (.png)",
     )
 
 
 def run(given: Namespace) -> int:
-    path = target(given.output, (".npz", ".keras", *PICTURES))
+    path = target(given.output, (".npz", *MODELS, *PICTURES))
     if given.targets is None:
         raise ShapeError("--targets is missing; give the path of Y, one row a sample")
     x, y = inputs_of(given, lying=True), _targets(given.targets)
     network = model_of(Namespace(**{**vars(given), "batched": True}))
-    if path is not None and path.suffix.lower() == ".keras" and network.framework != "keras":
-        raise ShapeError(f"-o {given.output!r} is for Keras models, and {network.name!r} is none; give an .npz")
+    kind = None if path is None else MODELS.get(path.suffix.lower())
+    if kind is not None and network.framework != kind:
+        raise ShapeError(f"-o {given.output!r} is for models of {kind}, and {network.name!r} is none; give an .npz")
     beside = None if given.validation is None else (mapped(given.validation[0]), _targets(given.validation[1]))
     tell(given, "fitting")
     found = fit(
@@ -96,5 +97,7 @@ def _save(place: Path, found: Fit, network: Network) -> None:
         found.plot(place)
     elif ending == ".npz":
         np.savez(place, **found.parameters)  # type: ignore[arg-type]
+    elif ending == ".onnx":
+        place.write_bytes(network.assigned(found.parameters).SerializeToString())
     else:
         network.assigned(found.parameters).save(place)

@@ -19,7 +19,7 @@ from netjac.errors import ModelLoadError, ShapeError, UnknownNameError
 from netjac.networks import Network
 from netjac.tracing import network
 
-MODEL_FILES = (".keras", ".pt2")
+MODEL_FILES = (".keras", ".pt2", ".onnx")
 
 
 def model_of(given: Namespace) -> Network:

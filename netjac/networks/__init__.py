@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from netjac.errors import ModelLoadError
+from netjac.errors import MissingExtraError, ModelLoadError
 from netjac.networks.jax import JaxNetwork
 from netjac.networks.network import Network, Spec
 
@@ -34,6 +34,8 @@ def network_of(model: Any, *, batched: bool | None = None, names: Any = None) ->
         except TypeError:  # neither hashable nor weakly referable: traced anew each time
             made.traces = {}
         return made
+    if "onnx" in roots:
+        return _onnx().OnnxNetwork(model)
     if "sklearn" in roots:
         from netjac.networks.sklearn import SklearnNetwork
 
@@ -44,7 +46,7 @@ def network_of(model: Any, *, batched: bool | None = None, names: Any = None) ->
         return JaxNetwork(model, batched=bool(batched), names=names)
     raise ModelLoadError(
         f"{type(model).__name__} is no model netjac knows. Give a Keras model, a torch.nn.Module, a tf.function, a JAX "
-        "function, or the path of a .keras or .pt2 file"
+        "function, an ONNX ModelProto, or the path of a .keras, .pt2 or .onnx file"
     )
 
 
@@ -57,15 +59,28 @@ def _from_file(path: Path) -> Network:
         from netjac.networks.torch import load_pt2
 
         return load_pt2(path)
+    if path.suffix == ".onnx":
+        return _onnx().load_onnx(path)
     if not path.exists():
         raise ModelLoadError(f"there is no file {str(path)!r}")
     pickled = path.suffix in (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin")
     why = "it may hold a pickle, which can run any code, and is not opened" if pickled else "its ending is not known"
     raise ModelLoadError(
         f"{str(path)!r} cannot be taken as a model: {why}. Give a .keras file (model.save), a .pt2 file "
-        "(torch.export.save), or build the model in Python and pass the object: on the command line as module:attribute, "
-        "where the module may load what you trust (joblib, say)"
+        "(torch.export.save), an .onnx file, or build the model in Python and pass the object: on the command line as "
+        "module:attribute, where the module may load what you trust (joblib, say)"
     )
+
+
+def _onnx() -> Any:
+    """The front end of ONNX. Raises `MissingExtraError` where ONNX is not installed."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise MissingExtraError.of("onnx", "onnx", "an ONNX model") from None
+    from netjac.networks import onnx as front_end
+
+    return front_end
 
 
 def _from_object(model: Any, roots: set[str], names: Any) -> Network:

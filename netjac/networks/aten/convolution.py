@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,10 +23,30 @@ def convolution(
         pads = [(0, 0)] * rank if padding == "valid" else _same(weight.shape[2:], dilations)
     else:
         pads = [(p, p) for p in listed(padding, rank)]
+    y = convolved(x, weight, bias, strides, pads, dilations, groups)
+    return y[0] if alone else y
+
+
+def convolved(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+    groups: int,
+) -> Any:
+    """The convolution of a batch, `pads` before and behind each axis of places."""
     y = lax.conv_general_dilated(
-        x, weight, strides, pads, rhs_dilation=dilations, feature_group_count=groups, dimension_numbers=_layout(rank)
+        x,
+        weight,
+        strides,
+        pads,
+        rhs_dilation=dilations,
+        feature_group_count=groups,
+        dimension_numbers=_layout(weight.ndim - 2),
     )
-    return _finished(y, bias, alone)
+    return _shifted(y, bias)
 
 
 def _same(kernel: Any, dilations: list[int]) -> list[tuple[int, int]]:
@@ -39,10 +60,8 @@ def _layout(rank: int) -> tuple[str, str, str]:
     return f"NC{places}", f"OI{places}", f"NC{places}"
 
 
-def _finished(y: Any, bias: Any, alone: bool) -> Any:
-    if bias is not None:
-        y = y + bias.reshape((-1,) + (1,) * (y.ndim - 2))
-    return y[0] if alone else y
+def _shifted(y: Any, bias: Any) -> Any:
+    return y if bias is None else y + bias.reshape((-1,) + (1,) * (y.ndim - 2))
 
 
 @op("conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input")
@@ -56,16 +75,30 @@ def transposed(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Any:
-    """A convolution of the input spread out by the stride, with the kernel turned round."""
     rank = weight.ndim - 2
     alone = x.ndim == rank + 1
-    x = x[None] if alone else x
-    strides, dilations = listed(stride, rank), listed(dilation, rank)
-    pads = [
-        (d * (k - 1) - p, d * (k - 1) - p + extra)
-        for k, d, p, extra in zip(
-            weight.shape[2:], dilations, listed(padding, rank), listed(output_padding, rank), strict=True
-        )
+    pads = [(p, p - extra) for p, extra in zip(listed(padding, rank), listed(output_padding, rank), strict=True)]
+    y = spread(x[None] if alone else x, weight, bias, listed(stride, rank), pads, listed(dilation, rank), groups)
+    return y[0] if alone else y
+
+
+def spread(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+    groups: int,
+) -> Any:
+    """A transposed convolution of a batch: one of the input spread out by the stride, with the kernel turned round.
+
+    `pads` are what is taken off before and behind each axis of places.
+    """
+    rank = weight.ndim - 2
+    around = [
+        (d * (k - 1) - before, d * (k - 1) - behind)
+        for k, d, (before, behind) in zip(weight.shape[2:], dilations, pads, strict=True)
     ]
     inputs, outputs = weight.shape[0], weight.shape[1]
     turned = jnp.flip(weight, tuple(range(2, rank + 2)))
@@ -75,13 +108,13 @@ def transposed(
         x,
         turned,
         (1,) * rank,
-        pads,
+        around,
         lhs_dilation=strides,
         rhs_dilation=dilations,
         feature_group_count=groups,
         dimension_numbers=_layout(rank),
     )
-    return _finished(y, bias, alone)
+    return _shifted(y, bias)
 
 
 @op("convolution")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,19 +44,33 @@ def _max_pool(
     sizes, strides = _windows(rank, kernel, stride)
     dilations = listed(dilation, rank)
     pads = _pads(x.shape[-rank:], sizes, strides, listed(padding, rank), dilations, ceil_mode)
-    lead = x.ndim - rank
+    return window_maximum(x, sizes, strides, pads, dilations)
+
+
+def window_maximum(
+    x: Any, sizes: Sequence[int], strides: Sequence[int], pads: Sequence[tuple[int, int]], dilations: Sequence[int]
+) -> Any:
+    """The maximum of each window along the last axes, `pads` before and behind each."""
+    lead = x.ndim - len(sizes)
     if any(n != 1 for n in dilations):
-        return _dilated_max(x, rank, sizes, strides, pads, dilations)
+        return first_max(window_entries(x, sizes, strides, pads, dilations, -np.inf), -1)
     least = np.array(-np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min, x.dtype)
     return lax.reduce_window(
         x, least, lax.max, (*(1,) * lead, *sizes), (*(1,) * lead, *strides), [*((0, 0),) * lead, *pads]
     )
 
 
-def _dilated_max(x: Any, rank: int, sizes: Any, strides: Any, pads: Any, dilations: Any) -> Any:
-    """The windows gathered side by side; XLA has no transpose of a dilated window maximum."""
-    lead = x.ndim - rank
-    x = jnp.pad(x, [*((0, 0),) * lead, *pads], constant_values=-np.inf)
+def window_entries(
+    x: Any,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+    filling: float,
+) -> Any:
+    """The entries of each window side by side along a new last axis; XLA has no transpose of a dilated window maximum."""
+    rank, lead = len(sizes), x.ndim - len(sizes)
+    x = jnp.pad(x, [*((0, 0),) * lead, *pads], constant_values=filling)
     for place in range(rank):
         axis = lead + place
         reach = dilations[place] * (sizes[place] - 1) + 1
@@ -63,7 +78,7 @@ def _dilated_max(x: Any, rank: int, sizes: Any, strides: Any, pads: Any, dilatio
         index = starts[:, None] + dilations[place] * np.arange(sizes[place])
         x = jnp.take(x, index, axis=axis)
         x = jnp.moveaxis(x, axis + 1, -1)
-    return first_max(x.reshape(*x.shape[:-rank], -1), -1)
+    return x.reshape(*x.shape[:-rank], -1)
 
 
 def first_max(x: Any, axis: int) -> Any:
@@ -83,24 +98,43 @@ def _average(
     divisor_override: int | None = None,
 ) -> Any:
     sizes, strides = _windows(rank, kernel, stride)
-    padding = listed(padding, rank)
-    pads = _pads(x.shape[-rank:], sizes, strides, padding, [1] * rank, ceil_mode)
-    lead = x.ndim - rank
-    window, step = (*(1,) * lead, *sizes), (*(1,) * lead, *strides)
-    total = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, window, step, [*((0, 0),) * lead, *pads])
+    padding, dilations = listed(padding, rank), [1] * rank
+    pads = _pads(x.shape[-rank:], sizes, strides, padding, dilations, ceil_mode)
+    total = window_sum(x, sizes, strides, pads, dilations)
     if divisor_override:
         return total / divisor_override
-    return total / _counts(x.shape[-rank:], sizes, strides, padding, pads, count_include_pad).astype(x.dtype)
+    counted = [(pad, pad) if count_include_pad else (0, 0) for pad in padding]
+    return total / window_counts(x.shape[-rank:], sizes, strides, pads, dilations, counted).astype(x.dtype)
 
 
-def _counts(shape: Any, sizes: Any, strides: Any, padding: Any, pads: Any, include: bool) -> np.ndarray:
-    """How many entries each window averages: those of the input and, with `include`, of the padding asked for."""
+def window_sum(
+    x: Any, sizes: Sequence[int], strides: Sequence[int], pads: Sequence[tuple[int, int]], dilations: Sequence[int]
+) -> Any:
+    """The sum of each window along the last axes, `pads` of zeros before and behind each."""
+    lead = x.ndim - len(sizes)
+    if any(n != 1 for n in dilations):
+        return window_entries(x, sizes, strides, pads, dilations, 0).sum(-1)
+    window, step = (*(1,) * lead, *sizes), (*(1,) * lead, *strides)
+    return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, window, step, [*((0, 0),) * lead, *pads])
+
+
+def window_counts(
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+    counted: Sequence[tuple[int, int]],
+) -> np.ndarray:
+    """How many entries each window averages: those of the input and of as much padding as is `counted`."""
     total = np.ones((), np.float64)
-    for n, size, stride, pad, (before, behind) in zip(shape, sizes, strides, padding, pads, strict=True):
+    for n, size, stride, dilation, (before, behind), (first, last) in zip(
+        shape, sizes, strides, dilations, pads, counted, strict=True
+    ):
         real = np.zeros(before + n + behind)
-        real[before - (pad if include else 0) : before + n + (pad if include else 0)] = 1
-        starts = np.arange(0, len(real) - size + 1, stride)
-        total = total[..., None] * np.array([real[s : s + size].sum() for s in starts])
+        real[before - first : before + n + last] = 1
+        starts = np.arange(0, len(real) - dilation * (size - 1), stride)
+        total = total[..., None] * np.array([real[s : s + dilation * (size - 1) + 1 : dilation].sum() for s in starts])
     return total
 
 

@@ -42,7 +42,7 @@ def variance(x: Any, dim: Any = None, correction: Any = None, keepdim: bool = Fa
 
 @op("std.correction")
 def deviation(x: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
-    return _root(_variance(x, dim, correction, keepdim))
+    return root(_variance(x, dim, correction, keepdim))
 
 
 @op("var", "var.dim")
@@ -54,7 +54,7 @@ def variance_by_flag(x: Any, dim: Any = None, unbiased: bool = True, keepdim: bo
 
 @op("std", "std.dim")
 def deviation_by_flag(x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Any:
-    return _root(variance_by_flag(x, dim, unbiased, keepdim))
+    return root(variance_by_flag(x, dim, unbiased, keepdim))
 
 
 @op("var_mean.correction")
@@ -141,7 +141,7 @@ def matrix_norm(x: Any, order: Any = "fro", dim: Any = (-2, -1), keepdim: bool =
     return jnp.linalg.norm(_typed(x, dtype), order, tuple(dim), keepdim)
 
 
-def _root(power: Any) -> Any:
+def root(power: Any) -> Any:
     """√power, with derivative 0 at 0, as in torch."""
     return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1)), jnp.zeros_like(power))
 
@@ -163,7 +163,7 @@ def norm(x: Any, order: Any = 2, dim: Any = None, keepdim: bool = False, dtype: 
     powers = jnp.square(x) if order == 2 else jnp.abs(x) ** order
     power = jnp.sum(powers, axes, keepdims=keepdim)
     if order == 2:
-        return _root(power)
+        return root(power)
     return jnp.where(power > 0, jnp.where(power > 0, power, 1) ** (1 / order), jnp.zeros_like(power))
 
 

@@ -50,9 +50,13 @@ def _cubic(new: int, old: int, factor: float | None, align: bool, a: float = -0.
 def _weighted(x: Any, matrices: list[np.ndarray]) -> Any:
     rank = len(matrices)
     for place, weights in enumerate(matrices):
-        axis = x.ndim - rank + place
-        x = jnp.moveaxis(jnp.tensordot(x, jnp.asarray(weights, x.dtype), ((axis,), (1,))), -1, axis)
+        x = weighted(x, weights, x.ndim - rank + place)
     return x
+
+
+def weighted(x: Any, weights: np.ndarray, axis: int) -> Any:
+    """Sums along one axis: entry i is Σ_j weights[i, j] x_j."""
+    return jnp.moveaxis(jnp.tensordot(x, jnp.asarray(weights, x.dtype), ((axis,), (1,))), -1, axis)
 
 
 def _nearest(x: Any, size: Any, factors: Any, rank: int, exact: bool) -> Any:

@@ -18,6 +18,7 @@ PACKAGES = {
     "torch": ("torch",),
     "tensorflow": ("tensorflow",),
     "sklearn": ("scikit-learn",),
+    "onnx": ("onnx", "onnxruntime"),
 }
 HASHED_BYTES = 2**28
 
