@@ -1,32 +1,46 @@
-"""One attack on one model one way, in a process of its own: `python -m benchmarks.attack_worker ATTACK:MODEL:WEIGHTS WAY`.
+"""Attacks one way, in a process of its own: `python -m benchmarks.attack_worker FOLDER WAY`, FOLDER with weights.
 
-The attack `bare` is none, but what every one is made of (see `benchmarks.attack_ways.bare`).
-
-Each line on its input is one call; it answers with its time, its peak memory, the share of successes and the mean distance.
+Each line on its input names an attack, a model and for how many seconds to repeat the call, which is made at least once; the
+answer has the wall time of the first call, the least processor time and, of every call, how many samples were successes, and
+the mean distance of the last. The attack `bare` is none, but what every one is made of (see `benchmarks.attack_ways.bare`).
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
 
-from benchmarks.attack_ways import bare, digits, judged, restored, ways
-from benchmarks.worker import most_memory, say
+from benchmarks.attack_ways import MODELS, bare, digits, judged, restored, ways
+from benchmarks.worker import say
 
 
-def main(what: str, way: str) -> None:
-    attack, name, weights = what.split(":", 2)
-    network, (_, given) = restored(name, Path(weights)), digits()
-    call = (bare(network, given) if attack == "bare" else ways(attack, network, given))[way]
+def main(folder: str, way: str) -> None:
+    networks, (_, given) = {name: restored(name, Path(folder) / f"{name}.npz") for name in MODELS}, digits()
+    calls = {}
     say({"ready": way})
-    before = most_memory()
-    for _ in sys.stdin:
-        start, used = time.perf_counter(), time.process_time()
-        found = call()
-        answer = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
-        answer["peak"] = most_memory() - before
-        say({**answer, **judged(attack, network, given, found)})
+    for line in sys.stdin:
+        asked = json.loads(line)
+        attack, model = asked["attack"], asked["model"]
+        piece = asked.get("piece", way)
+        if (attack, model, piece) not in calls:
+            made = bare(networks[model], given) if attack == "bare" else ways(attack, networks[model], given)
+            calls |= {(attack, model, name): call for name, call in made.items()}
+        answer = timed(calls[attack, model, piece], asked["seconds"])
+        told = [judged(attack, networks[model], given, found) for found in answer.pop("found")]
+        say({**answer, "successes": [one["successes"] for one in told], "distance": told[-1]["distance"]})
+
+
+def timed(call, seconds: float) -> dict:
+    """The call repeated until so many seconds have passed, and what each gave."""
+    start, found, least, first = time.perf_counter(), [], float("inf"), 0.0
+    while not found or time.perf_counter() - start < seconds:
+        used = time.process_time()
+        found.append(call())
+        least = min(least, time.process_time() - used)
+        first = first or time.perf_counter() - start
+    return {"first": first, "processor": least, "found": found}
 
 
 if __name__ == "__main__":

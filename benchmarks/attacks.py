@@ -1,5 +1,8 @@
 """`python -m benchmarks.attacks [ATTACK …]`: adversarial examples by netjac, Foolbox and torchattacks, side by side.
 
+Each way has a process of its own and one thread, and they are called in turn; what counts is the least processor time of all
+calls. Rows are printed as they are measured.
+
 The floor of an attack whose number of gradients is fixed is so many bare gradients, by torch or by netjac, whichever are
 faster here, and the forward pass that verifies the result: no way of taking the same steps gets under it.
 """
@@ -8,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
+from math import hypot
 from pathlib import Path
-
-import numpy as np
+from statistics import mean, stdev
+from typing import Any
 
 from benchmarks.attack_ways import (
     ATTACKS,
@@ -29,31 +33,41 @@ from benchmarks.attack_ways import (
     trained,
 )
 from benchmarks.contenders import installed
-from benchmarks.measure import ENOUGH, Worker, warm_call
+from benchmarks.measure import Worker
 from benchmarks.table import milliseconds, surroundings, table
+
+# Seconds that a way is called for in a round, that its calls after the first may take together, and of a peer's first call
+# after which there is no other.
+ROUND, ENOUGH, SLOW = 0.2, 1.5, 8.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+HEAD = ["attack", "model", OURS, *PEERS, "fastest peer / netjac", "floor", "peer / floor"]
 
 
 @dataclass
 class Way:
-    """One way on one row: seconds of the `first` call and of later ones, and of all processors in those; peak bytes,
-    successes, mean ‖r‖₂ / ‖x‖₂."""
+    """One way on one row: wall seconds of its `first` call, the least `processor` seconds of a call, about what those
+    after the first took together, how many samples were `successes` in each, and the mean ‖r‖₂ / ‖x‖₂."""
 
     name: str
-    first: float
-    peak: int
-    success: float
-    distance: float
-    seconds: list[float] = field(default_factory=list)
-    processor: list[float] = field(default_factory=list)
+    first: float = 0.0
+    processor: float = float("inf")
+    spent: float = 0.0
+    successes: list[int] = field(default_factory=list)
+    distance: float = 0.0
 
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds) if self.seconds else self.first
+    def add(self, answer: dict[str, Any]) -> None:
+        if self.successes:
+            self.spent += answer["processor"] * len(answer["successes"])
+        else:
+            self.first = answer["first"]
+        self.processor = min(self.processor, answer["processor"])
+        self.successes += answer["successes"]
+        self.distance = answer["distance"]
 
 
 @dataclass
 class Row:
-    """`bare`: the median seconds of a forward pass and of gradients on this model, by name."""
+    """`bare`: the least processor seconds of a forward pass and of gradients on this model, by name."""
 
     attack: str
     model: str
@@ -63,15 +77,10 @@ class Row:
     def ratio(self) -> float | None:
         """The fastest peer's time over netjac's."""
         best = self._fastest_peer()
-        return None if best is None else best / self.ways[0].median
+        return None if best is None else best / self.ways[0].processor
 
     def _fastest_peer(self) -> float | None:
-        return min((way.median for way in self.ways[1:]), default=None)
-
-    def processor_ratio(self) -> float | None:
-        """The same of the processors' time, the least of all calls, which others on the machine change less."""
-        peers = [min(way.processor) for way in self.ways[1:] if way.processor]
-        return min(peers) / min(self.ways[0].processor) if peers and self.ways[0].processor else None
+        return min((way.processor for way in self.ways[1:]), default=None)
 
     def floor(self) -> float | None:
         """Seconds; None where it depends on the samples how many gradients are asked for."""
@@ -87,120 +96,144 @@ class Row:
         return None if best is None or floor is None else best / floor
 
     def at_least_as_good(self) -> bool:
-        return all(self.ways[0].success >= way.success for way in self.ways[1:])
+        """Whether no peer succeeds more often in the mean of its calls, but for two standard errors: starts are drawn."""
+        ours, *peers = ((mean(way.successes), _error(way.successes)) for way in self.ways)
+        return all(ours[0] + 2 * hypot(ours[1], error) >= found for found, error in peers)
+
+
+def _error(counts: list[int]) -> float:
+    """Of the mean."""
+    return stdev(counts) / len(counts) ** 0.5 if len(counts) > 1 else 0.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when netjac succeeds at least as often as each peer on every row, and FGSM is Foolbox's in float64; else 1."""
+    """0 when netjac succeeds at least as often as each peer on every row, as far as starts that are drawn tell, and FGSM is
+    Foolbox's in float64; else 1."""
     args = _parser().parse_args(argv)
     unknown = [attack for attack in args.attack if attack not in ATTACKS]
     if unknown:
         _parser().error(f"there is no attack {unknown[0]!r}; there are {', '.join(ATTACKS)}")
-    rows, differing = [], 0
+    os.environ.update(ONE_THREAD)
     with tempfile.TemporaryDirectory() as folder:
-        for model in MODELS:
-            weights = Path(folder) / f"{model}.npz"
-            accuracy = trained(model, weights)
-            print(f"{model}: {accuracy:.1%} of {SAMPLES} images recognised", file=sys.stderr)
-            if installed("foolbox"):
-                count, entries = entries_that_differ(model, weights)
-                differing += count
-                print(
-                    f"{model}: FGSM differs from Foolbox's, in float64, in {count} of {entries} entries",
-                    file=sys.stderr,
-                )
-            seconds = bare(model, weights, args.runs)
-            told = ", ".join(f"{name} {milliseconds(value)}" for name, value in seconds.items())
-            print(f"{model}: {told}", file=sys.stderr)
-            for attack in args.attack:
-                rows.append(measured(attack, model, weights, args.runs))
-                rows[-1].bare = seconds
-                print(report(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-    about = surroundings() + f" {SAMPLES} digits of 8 × 8, bounds [0, 1]."
-    print(f"{about}\n\n{report(rows)}\n\n{pieces(rows)}\n\n{expense(rows)}")
+        differing = sum(prepared(model, Path(folder)) for model in MODELS)
+        names = [OURS, *(peer for peer in PEERS if installed(peer))]
+        workers = {name: Asked(folder, name, "benchmarks.attack_worker") for name in names}
+        try:
+            rows = run(args.attack, workers, args.runs)
+        finally:
+            for worker in workers.values():
+                worker.close()
+    print(f"\n{successes(rows)}\n\n{pieces(rows)}\n\n{expense(rows)}")
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     return int(differing > 0 or not all(row.at_least_as_good() for row in rows))
 
 
-def measured(attack: str, model: str, weights: Path, runs: int) -> Row:
-    """The first call of each way, then `runs` rounds of all of them in another order every time."""
-    names = [OURS, *(peer for peer in PEERS if installed(peer) and (attack.split("_")[0], peer) not in LEFT_OUT)]
-    names = [name for name in names if (attack, name) not in LEFT_OUT]
-    workers = {name: Worker(f"{attack}:{model}:{weights}", name, "benchmarks.attack_worker") for name in names}
-    try:
-        row = Row(attack, model, [_first(name, worker) for name, worker in workers.items()])
-        for number in range(runs):
-            going = [way for way in row.ways if sum(way.seconds) + way.first < ENOUGH]
-            for place in np.random.default_rng(number).permutation(len(going)):
-                answer = warm_call(workers[going[place].name])
-                going[place].seconds.append(answer["seconds"])
-                going[place].processor.append(answer["processor"])
-    finally:
-        for worker in workers.values():
-            worker.close()
+class Asked(Worker):
+    """A process that makes any attack one way."""
+
+    def ask(self, attack: str, model: str, seconds: float, **more: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"attack": attack, "model": model, "seconds": seconds, **more}) + "\n")
+        self.process.stdin.flush()
+        return self._heard()
+
+
+def prepared(model: str, folder: Path) -> int:
+    """Train a model, and say in how many entries FGSM's images differ from Foolbox's in float64."""
+    weights = folder / f"{model}.npz"
+    print(f"{model}: {trained(model, weights):.1%} of {SAMPLES} images recognised", file=sys.stderr, flush=True)
+    if not installed("foolbox"):
+        return 0
+    count, entries = entries_that_differ(model, weights)
+    told = f"{model}: FGSM differs from Foolbox's, in float64, in {count} of {entries} entries"
+    print(told, file=sys.stderr, flush=True)
+    return count
+
+
+def run(attacks: list[str], workers: dict[str, Asked], runs: int) -> list[Row]:
+    """Every row, each printed when it is there."""
+    bare = {model: {name: alone(workers[OURS], model, name) for name in BARE} for model in MODELS}
+    about = f"{surroundings()} {SAMPLES} digits of 8 × 8, bounds [0, 1]; milliseconds of processor time, one thread."
+    print(f"{about}\n\n{table(HEAD, [])}", flush=True)
+    rows = []
+    for attack in attacks:
+        for model in MODELS:
+            rows.append(measured(attack, model, workers, runs))
+            rows[-1].bare = bare[model]
+            print(table(HEAD, [_line(rows[-1])]).splitlines()[-1], flush=True)
+    return rows
+
+
+def alone(worker: Asked, model: str, piece: str) -> float:
+    """Seconds of a forward pass or a gradient, by name; the first call, which may compile, does not count."""
+    worker.ask("bare", model, 0.0, piece=piece)
+    return worker.ask("bare", model, 5 * ROUND, piece=piece)["processor"]
+
+
+def measured(attack: str, model: str, workers: dict[str, Asked], runs: int) -> Row:
+    """The first call of each way, then `runs` rounds of all of them; a way that has taken long is left out of the next."""
+    left_out = {name for name in workers if {(attack, name), (attack.split("_")[0], name)} & LEFT_OUT}
+    row = Row(attack, model, [Way(name) for name in workers if name not in left_out])
+    for number in range(runs + 1):
+        for way in row.ways:
+            if way.spent < ENOUGH and (way.first < SLOW or way.name == OURS):
+                way.add(workers[way.name].ask(attack, model, ROUND if number else 0.0))
     return row
-
-
-def bare(model: str, weights: Path, runs: int) -> dict[str, float]:
-    """Median seconds of a forward pass and of gradients, by name, called in turn."""
-    workers = {name: Worker(f"bare:{model}:{weights}", name, "benchmarks.attack_worker") for name in BARE}
-    try:
-        rounds = [{name: warm_call(worker)["seconds"] for name, worker in workers.items()} for _ in range(max(runs, 1))]
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return {name: statistics.median(seconds[name] for seconds in rounds) for name in BARE}
-
-
-def _first(name: str, worker: Worker) -> Way:
-    answer = worker.call()
-    return Way(name, answer["seconds"], answer["peak"], answer["success"], answer["distance"])
-
-
-def report(rows: list[Row]) -> str:
-    head = ["attack", "model", OURS, *PEERS, "fastest peer / netjac", "of processor time", "floor", "peer / floor"]
-    return table(head, [_line(row) for row in rows])
 
 
 def _line(row: Row) -> list[str]:
     by_name = {way.name: way for way in row.ways}
-    cells = [_told(by_name[name]) if name in by_name else "–" for name in (OURS, *PEERS)]
+    cells = [_number(by_name[name].processor) if name in by_name else "–" for name in (OURS, *PEERS)]
     floor = row.floor()
-    ratios = [_times(ratio) for ratio in (row.ratio(), row.processor_ratio(), row.most())]
-    return [row.attack, row.model, *cells, *ratios[:2], "–" if floor is None else milliseconds(floor), ratios[2]]
+    return [
+        f"`{row.attack}`",
+        MODELS[row.model],
+        *cells,
+        _times(row.ratio()),
+        "–" if floor is None else _number(floor),
+        _times(row.most()),
+    ]
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{round(seconds * 1e2) * 10:,}".replace(",", " ")
 
 
 def _times(ratio: float | None) -> str:
-    return "–" if ratio is None else f"{ratio:.2f}×"
+    return "–" if ratio is None else f"{ratio:.2g}×" if ratio < 9.95 else f"{ratio:.0f}×"
 
 
-def _told(way: Way) -> str:
-    return f"{milliseconds(way.median)}, {way.success:.1%}, {way.distance:.4f}"
+def successes(rows: list[Row]) -> str:
+    """How many samples each way succeeds with, and how far off: the mean of all calls, which seeds make differ."""
+    head = ["attack", "model", *(f"{name}: successes, mean ‖r‖₂ / ‖x‖₂" for name in (OURS, *PEERS))]
+    lines = []
+    for row in rows:
+        told = {way.name: f"{mean(way.successes):.4g}, {way.distance:.4f}" for way in row.ways}
+        lines.append([f"`{row.attack}`", MODELS[row.model], *(told.get(name, "–") for name in (OURS, *PEERS))])
+    return table(head, lines)
 
 
 def pieces(rows: list[Row]) -> str:
     """What the floors are made of."""
     by_model = {row.model: [milliseconds(row.bare[name]) for name in BARE] for row in rows if row.bare}
-    return table(["model", *BARE], [[model, *cells] for model, cells in by_model.items()])
+    return table(["model", *BARE], [[MODELS[model], *cells] for model, cells in by_model.items()])
 
 
 def expense(rows: list[Row]) -> str:
-    """First calls and peak memory."""
-    cells = [
-        [row.attack, row.model, *(f"{way.name}: {way.first:.2f} s, {way.peak / 2**20:.0f} MiB" for way in row.ways)]
-        for row in rows
-    ]
-    width = max(len(line) for line in cells)
-    head = ["attack", "model", *("first call, peak memory" for _ in range(width - 2))]
-    return table(head, [[*line, *("" for _ in range(width - len(line)))] for line in cells])
+    """Seconds of first calls, in which netjac compiles."""
+    lines = []
+    for row in rows:
+        told = {way.name: f"{way.first:.2f}" for way in row.ways}
+        lines.append([f"`{row.attack}`", MODELS[row.model], *(told.get(name, "–") for name in (OURS, *PEERS))])
+    return table(["first call, seconds", "model", OURS, *PEERS], lines)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks", description=__doc__)
     parser.add_argument("attack", nargs="*", default=list(ATTACKS), help=f"of {', '.join(ATTACKS)}; all by default")
-    parser.add_argument("--runs", type=int, default=7, help="calls of each way after the first")
-    parser.add_argument("--json", type=Path, help="write every timing to this file")
+    parser.add_argument("--runs", type=int, default=5, help=f"rounds of calls of {ROUND} s each after the first")
+    parser.add_argument("--json", type=Path, help="write what was measured to this file")
     return parser
 
 

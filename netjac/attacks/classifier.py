@@ -113,11 +113,13 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A network of one input met at samples, its scores, and its weights as they are now."""
+    """A network of one input met at samples, its scores, and its weights as they are now. `together`: the most samples
+    that a forward pass has room for."""
 
     point: Point
     scores: Scores
     output: str
+    together: int = 0
 
     @cached_property
     def weights(self) -> tuple[Any, ...]:
@@ -126,21 +128,37 @@ class Classifier:
             return (*self.point.arguments()[:-1], *self.point.traced.program.constants.values())
 
     def decide(self, x: np.ndarray) -> np.ndarray:
-        """The class that the model itself gives each of any number of samples, (N,)."""
-        size, found = self.scores.samples, []
+        """The class that the model itself gives each of any number of samples, (N,).
+
+        By as many at once as were met; where the model takes any number at no further cost, by `together` of them.
+        """
+        own, found = self.scores.samples, []
+        free = self._by_model and self.point.network.takes_any_number
+        size = max(own, self.together) if free else own
         for start in range(0, len(x), size):
             part = x[start : start + size]
-            filled = part if len(part) == size else np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
+            short = 0 if free else size - len(part)
+            filled = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
             found.append(self._outputs(filled)[: len(part)].argmax(-1))
         return np.concatenate(found).astype(np.int32)
 
     def _outputs(self, x: np.ndarray) -> np.ndarray:
-        """What the model makes of a full batch, in its own framework."""
-        network, names = self.point.network, list(self.point.traced.outputs)
-        name = self.output if self.output in names or len(names) > 1 else names[0]
-        if network.framework == "jax" or name not in names:
-            return values(self.point, self.point.traced.value(name), self.weights, x)
-        return np.asarray(network.evaluate([x])[names.index(name)])
+        """What the model makes of a batch, in its own framework."""
+        names = list(self.point.traced.outputs)
+        if not self._by_model:
+            return values(self.point, self.point.traced.value(self._judge), self.weights, x)
+        return np.asarray(self.point.network.evaluate([x])[names.index(self._judge)])
+
+    @property
+    def _judge(self) -> str:
+        """The output whose largest entry is the class."""
+        names = list(self.point.traced.outputs)
+        return self.output if self.output in names or len(names) > 1 else names[0]
+
+    @property
+    def _by_model(self) -> bool:
+        """Whether the model's own framework is asked; a layer's value and JAX's are had by the program that was traced."""
+        return self.point.network.framework != "jax" and self._judge in self.point.traced.outputs
 
 
 def classifier(model: Any, x: np.ndarray, of: str | None, precision: str) -> Classifier:

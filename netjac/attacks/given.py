@@ -123,15 +123,17 @@ def _bounds(bounds: Bounds, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _refuse_outside(x: np.ndarray, made: Given, start: int) -> None:
-    if not np.isfinite(x).all():
+    finite = np.isfinite(x).all()
+    if finite and ((x >= made.low) & (x <= made.high)).all():
+        return
+    if not finite:
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise NonFiniteError(f"X holds {x[at]} at index {(at[0] + start, *at[1:])}; remove or replace it")
     excess = np.maximum(made.low - x, x - made.high)
     worst = int(np.argmax(excess))
     at = tuple(int(i) for i in np.unravel_index(worst, x.shape))
-    if excess[at] > 0:
-        low, high = made.low[at[1:]], made.high[at[1:]]
-        raise RangeError(
-            f"X[{', '.join(map(str, (at[0] + start, *at[1:])))}] is {x[at]:g}, outside bounds [{low:g}, {high:g}] by "
-            f"{excess[at]:.3g} ({int((excess > 0).sum())} entries are outside); give the bounds that X keeps to, or clip it"
-        )
+    low, high = made.low[at[1:]], made.high[at[1:]]
+    raise RangeError(
+        f"X[{', '.join(map(str, (at[0] + start, *at[1:])))}] is {x[at]:g}, outside bounds [{low:g}, {high:g}] by "
+        f"{excess[at]:.3g} ({int((excess > 0).sum())} entries are outside); give the bounds that X keeps to, or clip it"
+    )

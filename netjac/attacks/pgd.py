@@ -1,6 +1,9 @@
 """Projected gradient descent: many small steps, each brought back into the ball of radius ε around the sample.
 
 Madry, Makelov, Schmidt, Tsipras, Vladu, Towards deep learning models resistant to adversarial attacks (ICLR 2018), section 2.1.
+That wide steps first and ever shorter ones find more than as many of one size: Croce, Hein, Reliable evaluation of adversarial
+robustness with an ensemble of diverse parameter-free attacks (ICML 2020), section 3, who halve theirs where progress ends. Here
+they fall evenly, which asks for nothing to be watched.
 """
 
 from __future__ import annotations
@@ -22,9 +25,6 @@ from netjac.attacks.walk import walked
 from netjac.errors import RangeError
 from netjac.progress import Progress
 
-# Each sample may walk this many times its radius, as in the paper's own settings for L2.
-WALK = 2.5
-
 
 def pgd(
     model: Any,
@@ -35,7 +35,7 @@ def pgd(
     norm: int | float | str = INF,
     bounds: Bounds = None,
     targets: Any = None,
-    steps: int = 40,
+    steps: int = 12,
     step_size: float | None = None,
     random_start: bool = True,
     seed: int = 0,
@@ -47,9 +47,9 @@ def pgd(
 ) -> Attack:
     """x ← Π(x + α · direction of ∇ₓ loss), from a random point of the ball, `steps` times, Π onto the ball and `bounds`.
 
-    Arguments as in `fgsm`. α = `step_size`, 2.5 ε / steps by default. A start drawn by `seed` is the same for the same X,
-    however the samples are cut. The point of FGSM at the same ε is looked at first, and each sample has the best of all points:
-    the one where the margin of the goal is largest. So it never fails where FGSM succeeds.
+    Arguments as in `fgsm`. α falls evenly from ε to ε / `steps`; with `step_size` every step is of that size. A start drawn by
+    `seed` is the same for the same X, however the samples are cut. The point of FGSM at the same ε is looked at first, and each
+    sample has the best of all points: the one where the margin of the goal is largest. So it never fails where FGSM succeeds.
 
     A sample that succeeds moves no further. `all_steps=True` takes all steps with all samples, for the largest margin.
 
@@ -58,27 +58,32 @@ def pgd(
     length, order = positive("epsilon", epsilon), understood(norm)
     if steps < 1:
         raise RangeError(f"steps={steps!r} takes no step; give a positive number")
-    size = WALK * length / steps if step_size is None else positive("step_size", step_size)
-    rule = Pgd(length, order, size, int(steps), not all_steps)
+    size = length if step_size is None else positive("step_size", step_size)
+    rule = Pgd(length, order, size, 1.0 if step_size is None else 0.0, int(steps), not all_steps)
     radius = length if random_start else 0.0
     run = partial(walked, jump=Fgsm(length, order))
     how = How("PGD", order, length, of, precision, memory, progress, all_steps, radius, seed, run=run)
     return attacked(model, given(X, y, targets, bounds), rule, how)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["epsilon", "size", "steps"], meta_fields=["norm", "stops"])
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["epsilon", "size", "falls", "steps"], meta_fields=["norm", "stops"]
+)
 @dataclass(frozen=True)
 class Pgd:
-    """One step, as a `netjac.attacks.rounds.Rule`."""
+    """One step, as a `netjac.attacks.rounds.Rule`. The first is of length `size`; with `falls` 1 each is shorter than the one
+    before by `size` / `steps`, with 0 all are alike."""
 
     epsilon: float
     norm: float
     size: float
+    falls: float
     steps: int
     stops: bool
 
     def move(self, view: View, slots: Slots, samples: Samples) -> Moved:
         scores = view.scores(slots.at)
         direction = steepest(ascent(view, slots, scores, samples.targeted), self.norm)
-        raw = slots.x + within(slots.at - slots.x + self.size * direction, self.epsilon, self.norm)
+        size = (self.size * (1 - self.falls * slots.taken / self.steps)).astype(direction.dtype)
+        raw = slots.x + within(slots.at - slots.x + size[:, None] * direction, self.epsilon, self.norm)
         return Moved(raw, raw, jnp.zeros(slots.index.shape, bool), scores)

@@ -114,8 +114,9 @@ class Queue(NamedTuple):
         return replace(held, index=numbers)
 
     def first(self, slots: int) -> State:
+        """The state before the first step, in memory of its own, which the steps may write over."""
         upcoming = jnp.minimum(slots, len(self.begins.index))
-        return State(self.taken(jnp.arange(slots)), upcoming, self.begins.best)
+        return State(self.taken(jnp.arange(slots)), upcoming, jnp.copy(self.begins.best))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,8 @@ def looped(
         state = advance(*given)
         return state, going(state)
 
-    advanced, more = compiled(scores, f"{what}, one step", advance_once), True
+    # The state is written over: what was found of all samples would be copied in every step.
+    advanced, more = compiled(scores, f"{what}, one step", advance_once, over=4), True
     while more:
         state, more = advanced(rule, weights, samples, queue, state)
     return state.found
@@ -215,15 +217,15 @@ def at_rest(samples: Samples) -> Slots:
     return Slots(np.arange(count, dtype=np.int32), np.zeros(count, np.int32), x, x, x, x, worst, samples.goal)
 
 
-def compiled(scores: Scores, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled, kept with the trace that it is of."""
+def compiled(scores: Scores, what: str, function: Callable[..., Any], over: int | None = None) -> Callable[..., Any]:
+    """The function compiled, kept with the trace that it is of; `over`: the argument whose memory the result may take."""
 
     def run(*given: Any) -> Any:
         with multiplied(scores.precision):
             return function(*given)
 
     place: Hashable = ("attack", what, scores.value, scores.logarithms)
-    return scores.traced.once(place, lambda: jax.jit(run))
+    return scores.traced.once(place, lambda: jax.jit(run, donate_argnums=() if over is None else (over,)))
 
 
 def _judged(rule: Rule, view: View, samples: Samples, slots: Slots) -> tuple[Slots, jax.Array]:

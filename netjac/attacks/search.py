@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -114,6 +114,7 @@ def _met(network: Network, given: Given, how: How) -> tuple[Classifier, int]:
     if fitting < slots:
         slots = fitting
         met = classifier(network, given.run(0, slots), how.of, how.precision)
+    met = replace(met, together=min(MOST_IN_STEP, int(room / met.scores.memory(0))))
     if how.in_step:
         return met, slots
     together = max(slots, min(count, MOST_TOGETHER, int(room / own)))

@@ -42,7 +42,7 @@ def arguments(command: ArgumentParser) -> None:
     )
     command.add_argument("--norm", choices=("2", "inf"), help="that sizes are measured in (default: inf; deepfool 2)")
     command.add_argument("--steps", type=int, help="the most steps a sample takes")
-    command.add_argument("--step-size", type=float, help="of pgd (default 2.5 ε / steps)")
+    command.add_argument("--step-size", type=float, help="of pgd (default falling from ε)")
     command.add_argument("--seed", type=int, help="of pgd's random start (default 0)")
     command.add_argument("--overshoot", type=float, help="of deepfool (default 0.02)")
     command.add_argument(

@@ -56,6 +56,8 @@ class Network(abc.ABC):
     batched: bool
     _seen: Seen | None = None
     _traces: dict[Any, Any] | None = None
+    takes_any_number = False
+    """Whether `evaluate` takes any number of samples at no further cost: nothing is traced for each, none is refused."""
     last: Any = None
     """The question that was put to it last, kept by `netjac.jacobian` so that it is soon answered when it is put again."""
 

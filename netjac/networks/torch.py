@@ -35,6 +35,7 @@ class TorchNetwork(Network):
 
     framework = "torch"
     batched = True
+    takes_any_number = True
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.module: torch.nn.Module = getattr(module, "_orig_mod", module)
@@ -230,6 +231,8 @@ class TorchNetwork(Network):
 
 class ExportedNetwork(TorchNetwork):
     """A `torch.export.ExportedProgram`, or a `.pt2` file read as one."""
+
+    takes_any_number = False
 
     def __init__(self, program: torch.export.ExportedProgram, name: str = "exported program") -> None:
         super().__init__(program.module())

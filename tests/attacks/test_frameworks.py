@@ -156,3 +156,21 @@ def test_a_model_goes_when_its_owner_lets_it_go(net, X):
     del model
     gc.collect()
     assert gone() is None
+
+
+def test_a_torch_module_verifies_all_samples_by_one_forward_pass(net):
+    """Its batches may be of any size; those of an exported program are of the size that it was exported with."""
+    seen, X = [], np.random.default_rng(1).uniform(0, 1, (300, 6))
+    model = torch_model(net, False).eval()
+    model.register_forward_hook(lambda module, args, result: seen.append(len(result)))
+    nj.attacks.pgd(model, torch.tensor(X), net.classes(X), epsilon=0.1)
+    seen.clear()
+    found = nj.attacks.pgd(model, torch.tensor(X), net.classes(X), epsilon=0.1)
+    assert seen == [300]
+    # With room for few samples they are not put together.
+    seen.clear()
+    cut = nj.attacks.pgd(model, torch.tensor(X), net.classes(X), epsilon=0.1, memory=100_000)
+    assert len(seen) > 1
+    assert np.array_equal(found.predicted, cut.predicted)
+    program = torch.export.export(torch_model(net, False).eval(), (torch.zeros((64, 6), dtype=torch.float64),))
+    assert np.array_equal(nj.attacks.pgd(program, torch.tensor(X), net.classes(X), epsilon=0.1).success, found.success)
