@@ -27,6 +27,8 @@ def network_of(model: Any, *, batched: bool | None = None, names: Any = None) ->
     if isinstance(model, str | Path):
         return _from_file(Path(model))
     roots = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if "torch" in roots and hasattr(model, "model_proto"):  # what torch.onnx.export returns
+        return _onnx().OnnxNetwork(model.model_proto)
     if "keras" in roots or "tensorflow" in roots or "torch" in roots:
         made = _from_object(model, roots, names)
         try:

@@ -113,3 +113,21 @@ def test_a_branch_that_depends_on_data_is_refused():
     ]
     with pytest.raises(UnsupportedOperationError, match=r"'choice'.*depends on the network's inputs"):
         nj.jacobian(model(nodes, {"x": ("b", 2)}, ["y"]), numbers(3, 2))
+
+
+@pytest.mark.parametrize("lengths", [[4, 4], [3, 1]])
+def test_reversed_sequences_and_gathers_keep_samples_apart(lengths):
+    nodes = [
+        helper.make_node("ReverseSequence", ["x", "lengths"], ["turned"], time_axis=1, batch_axis=0),
+        helper.make_node("GatherND", ["turned", "steps"], ["taken"], batch_dims=1),
+        helper.make_node("Mul", ["taken", "taken"], ["y"]),
+    ]
+    arrays = {"lengths": np.array(lengths), "steps": np.array([[[0]], [[-2]]])}
+    proto = model(nodes, {"x": (2, 4, 3)}, ["y"], arrays)
+    held(proto, numbers(2, 4, 3))
+    J = nj.jacobian(proto, numbers(2, 4, 3))
+    assert J.batch == 2
+    assert [tuple(np.flatnonzero(np.abs(block).sum((0, 1, 3)))) for block in J.to_numpy()] == [
+        (lengths[0] - 1,),
+        (1 if lengths[1] == 4 else 2,),
+    ]

@@ -68,7 +68,7 @@ NETWORKS = {
 
 
 def exported(name):
-    """The module in eval mode, a `ModelProto` of it, and an input of three samples."""
+    """The module in eval mode, what torch exports of it, and an input of three samples."""
     make, shape = NETWORKS[name]
     torch.manual_seed(1)
     module = make().eval()
@@ -80,14 +80,14 @@ def exported(name):
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     free = ({0: torch.export.Dim("b")},)
     program = torch.onnx.export(module, (x,), dynamo=True, dynamic_shapes=free, verbose=False)
-    return module, program.model_proto, x
+    return module, program, x
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_that_torch_exports(name):
-    module, proto, x = exported(name)
-    net = nj.network(proto)
+    module, program, x = exported(name)
+    net = nj.network(program)
     J = nj.jacobian(net, x.numpy())
     own = nj.jacobian(module, x, engine="framework").to_numpy()
     assert J.batch == 3
@@ -107,8 +107,8 @@ def test_networks_that_torch_exports(name):
 
 @pytest.mark.filterwarnings("ignore")
 def test_what_torch_calls_a_parameter_is_one():
-    module, proto, x = exported("scaled")
-    net = nj.network(proto)
+    module, program, x = exported("scaled")
+    net = nj.network(program.model_proto)
     assert net.trainable == set(dict(module.named_parameters()))
     found = nj.jacobian(net, x.numpy(), wrt="gain").to_numpy()
     with torch.no_grad():

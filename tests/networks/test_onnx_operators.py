@@ -293,3 +293,16 @@ def test_what_has_no_rule_is_refused_by_name(proto, told):
 def test_what_draws_is_refused(proto):
     with pytest.raises(StochasticNetworkError, match="node"):
         nj.jacobian(proto, numbers(2, 4))
+
+
+def test_at_their_kinks_operators_have_torchs_derivatives():
+    """relu and relu6 0 at 0; of equal maxima in a window the first; a norm 0 at the origin."""
+    x = np.array([[0.0, 6.0, 3.0, -1.0, 3.0]])
+    low, high = np.float32(0), np.float32(6)
+    assert np.diagonal(nj.jacobian(one("Relu", [["b", 5]]), x).to_numpy()[0]).tolist() == [0, 1, 1, 0, 1]
+    clip = one("Clip", [["b", 5]], {"low": low, "high": high})
+    assert np.diagonal(nj.jacobian(clip, x).to_numpy()[0]).tolist() == [0, 0, 1, 0, 1]
+    pool = one("MaxPool", [["b", 1, 5]], kernel_shape=[3], strides=[2])
+    assert nj.jacobian(pool, x[:, None]).to_numpy()[0, 0].tolist() == [[[0, 1, 0, 0, 0]], [[0, 0, 1, 0, 0]]]
+    norm = one("LpNormalization", [["b", 5]])
+    assert not nj.jacobian(norm, np.zeros((1, 5))).to_numpy().any()

@@ -87,10 +87,11 @@ operator("Constant")(lambda node: next(iter(node.attributes.values())))
 
 @operator("Clip", fixed=(1, 2))
 def clip(node: Node, x: Any, low: Any = None, high: Any = None) -> Any:
-    """At a bound the derivative is 1, as of torch's clamp."""
+    """At a bound the derivative is 0, as of torch's relu6, which exporters write so; above the upper bound that bound holds."""
     if node.opset < 11:
         low, high = node.get("min"), node.get("max")
-    return torch.clamp(x, low, high)
+    y = x if low is None else jnp.where(x > low, x, jnp.asarray(low, x.dtype))
+    return y if high is None else jnp.where(y < high, y, jnp.asarray(high, x.dtype))
 
 
 @operator("Dropout", "AlphaDropout", known=(1, 2))

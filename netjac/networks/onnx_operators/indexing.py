@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -39,10 +40,13 @@ def gather_elements(node: Node, x: Any, indices: Any) -> Any:
 def gather_nd(node: Node, x: Any, indices: Any) -> Any:
     """y[b, i] = x[b, *indices[b, i]], with `batch_dims` axes b."""
     together, depth = node.get("batch_dims", 0), indices.shape[-1]
-    grid = jnp.meshgrid(*(jnp.arange(n) for n in x.shape[:together]), indexing="ij", sparse=True)
-    spread = [g.reshape(g.shape + (1,) * (indices.ndim - 1 - together)) for g in grid]
-    own = [_counted(indices[..., i], x.shape[together + i]) for i in range(depth)]
-    return x[(*spread, *own)]
+
+    def taken(x: Any, indices: Any) -> Any:
+        return x[tuple(_counted(indices[..., i], x.shape[i]) for i in range(depth))]
+
+    for _ in range(together):
+        taken = jax.vmap(taken)
+    return taken(x, indices)
 
 
 def _written(x: Any, place: tuple[Any, ...], values: Any, how: str) -> Any:
@@ -82,14 +86,16 @@ def compress(node: Node, x: Any, condition: Any) -> Any:
     return jnp.take(x, chosen, axis=node.attributes["axis"])
 
 
-@operator("ReverseSequence")
+@operator("ReverseSequence", fixed=(1,))
 def reverse_sequence(node: Node, x: Any, lengths: Any) -> Any:
     """The first lengths[b] steps of each sample b turned round."""
     time, batch = node.get("time_axis", 0), node.get("batch_axis", 1)
+    if is_known(lengths) and np.all(lengths == x.shape[time]):
+        return jnp.flip(x, time)
     moved = jnp.moveaxis(x, (batch, time), (0, 1))
     steps, lengths = jnp.arange(moved.shape[1])[None], jnp.asarray(lengths)[:, None]
     source = jnp.where(steps < lengths, lengths - 1 - steps, steps)
-    turned = moved[jnp.arange(moved.shape[0])[:, None], source]
+    turned = jnp.take_along_axis(moved, source.reshape(source.shape + (1,) * (moved.ndim - 2)), 1)
     return jnp.moveaxis(turned, (0, 1), (batch, time))
 
 
