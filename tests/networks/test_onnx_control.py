@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +10,10 @@ from onnx import helper, numpy_helper
 
 import netjac as nj
 from netjac.errors import UnsupportedOperationError
+from netjac.networks.onnx_graph import nodes_of
+from netjac.networks.onnx_operators.folding import folded
+from netjac.networks.onnx_operators.registry import RULES
+from netjac.precision import precise
 from tests.networks.onnx_models import held, model, numbers
 
 
@@ -131,3 +136,41 @@ def test_reversed_sequences_and_gathers_keep_samples_apart(lengths):
         (lengths[0] - 1,),
         (1 if lengths[1] == 4 else 2,),
     ]
+
+
+KNOWN = [
+    ("Div", ([-7, 7, -8], [2, -2, 3]), {}),
+    ("Mod", ([-7, 7, -8], [2, -2, 3]), {}),
+    ("Mod", ([-7, 7, -8], [2, -2, 3]), {"fmod": 1}),
+    ("Pow", ([2, 3], 2), {}),
+    ("Pow", ([2, 3], 0.5), {}),
+    ("Cast", ([-1.7, 2.6],), {"to": onnx.TensorProto.INT64}),
+    ("Gather", ([5, 6, 7], [0, -1]), {}),
+    ("Slice", ([1, 2, 3, 4, 5], [-1], [-9999], [0], [-2]), {}),
+    ("Slice", ([1, 2, 3, 4, 5], [1], [2**62]), {}),
+    ("Round", ([0.5, 1.5, 2.5, -0.5],), {}),
+    ("Split", ([1, 2, 3, 4, 5],), {"num_outputs": 2}),
+    ("Clip", ([1, 5, 9], 2, 6), {}),
+    ("ArgMax", ([1.0, 3, 3],), {}),
+    ("OneHot", ([0, -1], 3, [0.0, 1.0]), {}),
+    ("ScatterElements", ([1, 2, 3], [-1], [9]), {}),
+    ("Trilu", ([[1.0, 2], [3, 4]], 1), {}),
+    ("Expand", ([1], [2, 3]), {}),
+    ("ReduceProd", ([2, 3, 4],), {"keepdims": 0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "attributes"), KNOWN)
+def test_what_is_worked_out_beforehand_is_what_the_rule_gives(kind, given, attributes):
+    arrays = [np.asarray(value) for value in given]
+    outputs = [f"y{i}" for i in range(attributes.get("num_outputs", 1))]
+    (node,) = nodes_of(
+        [helper.make_node(kind, [f"x{i}" for i in range(len(arrays))], outputs, **attributes)], {"": 20}, outputs
+    )
+    rule = RULES["", kind]
+    with precise(True):
+        taken = [a if rule.is_fixed(i) else jnp.asarray(a) for i, a in enumerate(arrays)]
+        found = rule.apply(node, *taken)
+    for y, expected in zip(found if isinstance(found, tuple) else (found,), folded(node, arrays), strict=True):
+        assert y.dtype == expected.dtype
+        np.testing.assert_array_equal(y, expected)

@@ -56,7 +56,7 @@ def divide(node: Node, a: Any, b: Any) -> Any:
 def power(node: Node, a: Any, b: Any) -> Any:
     if is_known(b) and b.size == 1:
         exponent = float(b.reshape(-1)[0])
-        return jnp.reshape(torch.power(a, exponent), jnp.broadcast_shapes(a.shape, b.shape))
+        return jnp.reshape(torch.power(a, exponent), jnp.broadcast_shapes(a.shape, b.shape)).astype(a.dtype)
     return jnp.power(a, _spread(node, a, jnp.asarray(b))).astype(a.dtype)
 
 
