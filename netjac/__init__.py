@@ -16,6 +16,7 @@ from netjac.certified.lipschitz import Lipschitz, lipschitz
 from netjac.check import Check, check
 from netjac.drop_in import jacobian_function
 from netjac.errors import (
+    ChangedError,
     MissingExtraError,
     ModelLoadError,
     NetjacError,
@@ -50,6 +51,7 @@ from netjac.training.result import Fit
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChangedError",
     "Check",
     "Drawing",
     "Fit",

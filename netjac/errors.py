@@ -66,6 +66,17 @@ class NonFiniteError(NetjacError, ArithmeticError):
     """An input, a parameter or a result holds NaN or infinity."""
 
 
+class ChangedError(NetjacError):
+    """The weights or the input of a lazy Jacobian were written in place before its numbers were asked for."""
+
+    @classmethod
+    def of(cls, name: str, whose: str) -> ChangedError:
+        return cls(
+            f"{name!r} of {whose!r} was written in place after this Jacobian was asked for, and what it was is gone. Ask for a "
+            "new one, netjac.jacobian(model, x); or read this one before such a change, np.asarray(J)"
+        )
+
+
 class StochasticNetworkError(NetjacError):
     """A layer draws random numbers (dropout in training mode), so the network has no single Jacobian."""
 

@@ -26,7 +26,7 @@ from netjac.source import Halves
 from netjac.sparse import by_indices, masked, sparse
 from netjac.structure import Structure, step_names, structure_of
 from netjac.thin import halves
-from netjac.tracing import Point, meet, met_again, narrowed
+from netjac.tracing import Point, forgotten, meet, met_again, narrowed
 from netjac.vectors import Sides
 
 ENGINES = ("auto", "forward", "reverse", "structured", "framework")
@@ -200,8 +200,8 @@ def jacobian(
 
     `model` is anything `netjac.network` takes. `x` is an array with the samples along axis 0 (a JAX function: whatever it
     takes), or a tuple or dict of several. The result is lazy, of layout (batch, *out, *in): `np.asarray(J)` computes it,
-    `J @ v` and `u @ J` do without, each with the weights as they are when it is first asked for its numbers: ask before you
-    train on, or ask for a new one afterwards. With several outputs or inputs, or a list of names, a dict of Jacobians by
+    `J @ v` and `u @ J` do without, all at x and with the weights as they are now: where those were written over
+    since, `ChangedError` is raised. With several outputs or inputs, or a list of names, a dict of Jacobians by
     name comes back, outputs outside, inputs inside.
 
     `wrt`: "input", "parameters" (all trainable), or the name of an input, layer or parameter. `of`: "output", or the
@@ -211,7 +211,7 @@ def jacobian(
     budget, bytes or "4GiB". `progress`: None (a bar on a terminal when the work is long), True, False, or a callback.
 
     Raises `UnknownNameError`, `ShapeError`, `NotDifferentiableError`, `NonFiniteError`, `UnsupportedOperationError`,
-    `StochasticNetworkError`; `TooLargeError` when entries are asked for that do not fit.
+    `StochasticNetworkError`; later `ChangedError`, and `TooLargeError` when entries are asked for that do not fit.
     """
     place = type(x) is np.ndarray and (x.shape, x.dtype, wrt, of, engine, precision, memory, progress, is_wide())
     last = model.last if place and isinstance(model, Network) else None
@@ -223,7 +223,7 @@ def jacobian(
     group = _ask(model, x, wrt, of, options)
     found = _nested(group)
     if place and isinstance(found, Jacobian) and isinstance(model, Network):
-        model.last = Last(place, model.signature(), group[0].at(replace(group[0].point, given=(), arrays=())))
+        model.last = Last(place, model.signature(), group[0].at(forgotten(group[0].point)))
     return found
 
 

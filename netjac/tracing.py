@@ -18,6 +18,7 @@ from netjac.graph.preactivation import preactivation
 from netjac.graph.program import Program, trace
 from netjac.networks import network_of
 from netjac.networks.arrays import framework_of, to_jax, to_numpy
+from netjac.networks.held import NOTHING, Held
 from netjac.networks.network import Network, Seen, Spec
 from netjac.precision import is_wide, multiplied, precise
 from netjac.rules.independence import apart
@@ -66,8 +67,8 @@ class Traced:
 class Point:
     """A traced network at one input: what the functions of the engine are called with.
 
-    `samples` is the size of axis 0 where it counts samples. `given` holds the inputs as the user gave them. `precision` is
-    that of the matrix products (see `jax.default_matmul_precision`).
+    `samples` is the size of axis 0 where it counts samples. `given` holds the inputs as the user gave them, `held` the weights
+    as they then were. `precision` is that of the matrix products (see `jax.default_matmul_precision`).
     """
 
     network: Network
@@ -75,6 +76,7 @@ class Point:
     names: tuple[str, ...]
     given: tuple[Any, ...]
     arrays: tuple[Any, ...]
+    held: Held
     wide: bool
     samples: int | None
     precision: str | None
@@ -87,11 +89,11 @@ class Point:
         return traced.once(("apart", of), lambda: apart(traced.program, traced.inputs.values(), of))
 
     def arguments(self) -> tuple[jax.Array, ...]:
-        """The program's inputs, parameters first, as they are now."""
+        """The program's inputs, parameters first, as they were when the point was met. Raises `ChangedError`."""
+        self.held.refuse_changed(self.network.name)
         dtype = computation_dtype(self.arrays)
         with precise(self.wide):
-            parameters = self.network.parameters
-            return (*(_cast(to_jax(parameters[n]), dtype) for n in self.traced.parameters), *self.arrays)
+            return (*(_cast(self.held.parameters[n], dtype) for n in self.traced.parameters), *self.arrays)
 
 
 MOST_TRACES = 64
@@ -108,18 +110,36 @@ def meet(model: Any, x: Any, precision: str | None = "highest") -> Point:
     _refuse_bad(network, names, host)
     wide = _is_wide(network, host)
     with precise(wide):
-        arrays = tuple(h if framework_of(g) == "numpy" else to_jax(g) for g, h in zip(given, host, strict=True))
+        arrays = tuple(_kept(h) if framework_of(g) == "numpy" else to_jax(g) for g, h in zip(given, host, strict=True))
         samples = _samples(network, names, arrays)
         traced = _traced(network, names, arrays, wide, precision)
     network.remember(traced.seen)
-    return Point(network, traced, names, tuple(given), arrays, wide, samples, precision)
+    return Point(network, traced, names, tuple(given), arrays, _held(network, names, given), wide, samples, precision)
 
 
 def met_again(point: Point, x: np.ndarray) -> Point:
     """A point at another array of the shape and dtype of its only one. Raises `NonFiniteError`."""
     _refuse_bad(point.network, point.names, (x,))
-    point.network.remember(point.traced.seen)
-    return Point(point.network, point.traced, point.names, (x,), (x,), point.wide, point.samples, point.precision)
+    network, wide = point.network, point.wide
+    network.remember(point.traced.seen)
+    held = _held(network, (), ())
+    return Point(network, point.traced, point.names, (x,), (_kept(x),), held, wide, point.samples, point.precision)
+
+
+def _kept(array: np.ndarray) -> np.ndarray:
+    """A copy of what others may write to: a Jacobian is lazy, and of the input that it was asked at. Files stay in place."""
+    return array.copy() if array.flags.writeable and not isinstance(array.base, np.memmap) else array
+
+
+def forgotten(point: Point) -> Point:
+    """A point without its arrays, to be met again."""
+    return dataclasses.replace(point, given=(), arrays=(), held=NOTHING)
+
+
+def _held(network: Network, names: Sequence[str], given: Sequence[Any]) -> Held:
+    with precise(True):  # in their own dtype, for those who ask in float64 later
+        parameters = {name: to_jax(array) for name, array in network.parameters.items()}
+    return Held.now(parameters, [*network.shared().items(), *zip(names, given, strict=True)])
 
 
 def narrowed(point: Point, start: int, count: int) -> Point:

@@ -53,6 +53,9 @@ class KerasTorchNetwork(KerasNetwork):
 
     _refusals: list[StochasticNetworkError]
 
+    def shared(self) -> dict[str, torch.Tensor]:
+        return {name: value_of(weight) for name, weight in weights_by_name(self.model).items()}
+
     def prepare_in(self, dtype: str, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
         module = _Module(self, self._weights(dtype), dtype)
         program = self._export(module, [_example(spec, dtype) for spec in inputs])

@@ -148,6 +148,10 @@ class Network(abc.ABC):
         """The parameters by name, in the model's order, read from the model now. Floating-point state that is not trained
         (moving statistics, buffers) is among them; `trainable` says which are."""
 
+    def shared(self) -> Mapping[str, Any]:
+        """The tensors whose memory `parameters` shares, so that what is written there shows; none where that cannot be."""
+        return {}
+
     def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
         """The model with other values of some parameters: the model itself, written to, where it can be. Raises
         `UnsupportedOperationError` for one whose parameters are fixed."""

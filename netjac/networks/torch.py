@@ -22,7 +22,7 @@ from torch.utils import _pytree
 
 from netjac.errors import ModelLoadError, ShapeError
 from netjac.networks import exported, pt2_archive
-from netjac.networks.arrays import to_numpy
+from netjac.networks.arrays import to_jax, to_numpy
 from netjac.networks.aten.interpreter import run
 from netjac.networks.network import Network, Parameters, PureFunction
 from netjac.networks.shared import shared
@@ -64,7 +64,12 @@ class TorchNetwork(Network):
     @property
     def parameters(self) -> dict[str, jax.Array]:
         """The parameters and, after them, the buffers, which follow the module's training as well."""
-        return {name: shared(tensor) for name, tensor in {**self.named_parameters(), **self.buffers()}.items()}
+        named = {name: shared(tensor) for name, tensor in self.named_parameters().items()}
+        # Copied: batch norm writes its statistics without counting that.
+        return {**named, **{name: to_jax(tensor.clone()) for name, tensor in self.buffers().items()}}
+
+    def shared(self) -> dict[str, torch.Tensor]:
+        return self.named_parameters()
 
     def assigned(self, values: Mapping[str, np.ndarray]) -> Any:
         known = {**self.named_parameters(), **self.buffers()}

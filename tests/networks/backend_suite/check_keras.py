@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras_cases import L, assert_agrees, both_ways, chain, inputs_for, relative, set_weights
 
+import netjac as nj
 from netjac.errors import NetjacError, ShapeError, StochasticNetworkError
 from netjac.networks.keras import keras_network
 
@@ -417,3 +418,17 @@ def test_a_model_whose_network_was_used_can_be_collected():
     del model
     gc.collect()
     assert alive() is None
+
+
+def test_a_lazy_jacobian_is_of_the_weights_it_was_asked_with_or_refused():
+    model = chain((3,), L.Dense(4, "tanh"), L.Dense(2))
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    before, lazy = np.array(nj.jacobian(model, x)), nj.jacobian(model, x)
+    model.compile("adam", "mse")
+    model.fit(x, np.zeros((8, 2)), epochs=2, verbose=0)
+    assert np.abs(np.asarray(nj.jacobian(model, x)) - before).max() > 1e-4
+    if keras.backend.backend() == "tensorflow":
+        np.testing.assert_array_equal(lazy, before)
+    else:
+        with pytest.raises(nj.ChangedError, match=r"kernel.* was written in place"):
+            np.asarray(lazy)
