@@ -19,7 +19,17 @@ WAYS = {
 }
 HAND = "hand"
 """No peer: programs written for one network each, to see what can be asked of XLA."""
-BY_HAND = ("mlp_classifier", "square_batch", "field", "whole_batch", "lenet", "lstm", "conv_autoencoder", "tiny")
+BY_HAND = (
+    "mlp_classifier",
+    "square_batch",
+    "field",
+    "whole_batch",
+    "lenet",
+    "resnet",
+    "lstm",
+    "conv_autoencoder",
+    "tiny",
+)
 BY_PARAMETERS = {
     "kernel": ("jax dense J", "jax jacrev, by parameter", "torch vmap(jacrev), by parameter", "backpack BatchGrad"),
     "norms": ("jax vmap(grad)", "torch vmap(grad)", "opacus grad_sample"),

@@ -74,7 +74,7 @@ def _lenet(_workload: Workload, weights, x):
     z = h2.reshape(len(x), -1) @ w1 + c1
     rows = ((w2.T * (z > 0)[:, None]).reshape(-1, w2.shape[0]) @ w1.T).reshape(len(x), 10, *h2.shape[1:])
     unpooled = (rows[:, :, :, None, :, None] * won2[:, None]).reshape(-1, 10, 10, h2.shape[-1])
-    turned = jnp.flip(k2, (0, 1)).transpose(0, 1, 3, 2)
+    turned = lax.optimization_barrier(jnp.flip(k2, (0, 1)).transpose(0, 1, 3, 2))
     rows = _convolved(unpooled, turned, [(2, 3)] * 2).reshape(len(x), 10, *h1.shape[1:])
     # Of the pool's 2 × 2 places the winner's 3 × 3 taps, within 4 × 4.
     spread = jnp.stack(
@@ -87,6 +87,89 @@ def _lenet(_workload: Workload, weights, x):
         for v in range(4):
             image = image.at[:, :, u : u + 26 : 2, v : v + 26 : 2].add(found[..., u, v])
     return image[..., None]
+
+
+def _resnet(workload: Workload, weights, x):
+    """Rows by convolutions with turned kernels, one for each parity of the places where those are 2 apart."""
+    first, *blocks, (last, _) = (p for p in weights if p)
+    z = _halved(x, first[0]) + first[1]
+    h, winners = _overlapping(jax.nn.relu(z))
+    kept = []
+    for p in blocks:
+        same = len(p) == 4
+        inner = (_kept_wide(h, p[0]) if same else _halved(h, p[0])) + p[1]
+        beside = h if same else h[:, ::2, ::2] @ p[4][0, 0]
+        outer = _kept_wide(jax.nn.relu(inner), p[2]) + p[3] + beside
+        kept.append((p, inner, outer))
+        h = jax.nn.relu(outer)
+    rows = jnp.broadcast_to((last.T / h[0, :, :, 0].size)[:, None, None], (len(x), 10, *h.shape[1:]))
+    for p, inner, outer in kept[::-1]:
+        rows = jnp.where(outer[:, None] > 0, rows, 0)
+        past = jnp.where(inner[:, None] > 0, _pulled_back(rows, p[2], 1), 0)
+        if len(p) == 4:
+            rows = _pulled_back(past, p[0], 1) + rows
+        else:
+            rows = _pulled_back(past, p[0], 2) + _apart(rows @ p[4][0, 0].T, (0, 1), (0, 1))
+    return _pulled_back(jnp.where(z[:, None] > 0, _unpooled(rows, winners), 0), first[0], 2)
+
+
+def _all_places(kernel, size):
+    """(size, size, size, size, in, out) of a 3 × 3 kernel on an image of 2 × 2, where XLA takes seconds for a convolution."""
+    taps = np.arange(size)[None] - np.arange(size)[:, None] + 1
+    return kernel[taps[:, None, :, None], taps[None, :, None, :]]
+
+
+def _kept_wide(h, kernel):
+    if h.shape[1] > 2:
+        return _convolved(h, kernel, [(1, 1)] * 2)
+    return jnp.einsum("nyxi,pqyxio->npqo", h, _all_places(kernel, h.shape[1]))
+
+
+def _halved(h, kernel):
+    half = kernel.shape[0] // 2
+    return lax.conv_general_dilated(h, kernel, (2, 2), [(half, half)] * 2, dimension_numbers=LAYOUT)
+
+
+def _apart(rows, rowwise, columnwise):
+    """Rows at every second place of an image, from the given edges' widths on."""
+    edges = [(0, 0, 0)] * (rows.ndim - 3) + [(*rowwise, 1), (*columnwise, 1), (0, 0, 0)]
+    return lax.pad(rows, np.float32(0), edges)
+
+
+def _pulled_back(rows, kernel, stride):
+    """(b, m, p, q, out) to (b, m, p · stride, q · stride, in); XLA would turn a kernel at every place without the barrier."""
+    flat, half = rows.reshape(-1, *rows.shape[2:]), kernel.shape[0] // 2
+    size, turned = flat.shape[1], kernel.transpose(0, 1, 3, 2)
+    if size <= 2 and stride == 1:
+        return jnp.einsum("bmpqo,pqyxio->bmyxi", rows, _all_places(kernel, size))
+    parts = {}
+    for place in np.ndindex(stride, stride):
+        ways = [_phase(kernel.shape[0], half, stride, parity) for parity in place]
+        taps = lax.optimization_barrier(turned[ways[0][0]][:, ways[1][0]])
+        parts[place] = lax.conv_general_dilated(flat, taps, (1, 1), [w[1] for w in ways], dimension_numbers=LAYOUT)
+    found = jnp.stack([*parts.values()], -2).reshape(*flat.shape[:3], stride, stride, -1)
+    return found.transpose(0, 1, 3, 2, 4, 5).reshape(*rows.shape[:2], size * stride, size * stride, -1)
+
+
+def _phase(width, half, stride, parity):
+    """The taps that reach the places of one parity, the last first, and the edges that they need."""
+    first = (parity + half) % stride
+    taps, shift = np.arange(first, width, stride)[::-1], (parity + half - first) // stride
+    return taps, (len(taps) - 1 - shift, shift)
+
+
+def _overlapping(h):
+    """A 3 × 3 pool of stride 2: its values, and which of the 9 places won."""
+    edged, size = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf), h.shape[1]
+    taps = jnp.stack([edged[:, u : u + size : 2, v : v + size : 2] for u, v in np.ndindex(3, 3)])
+    return taps.max(0), jnp.argmax(taps, 0)
+
+
+def _unpooled(rows, winners):
+    wide = [
+        _apart(jnp.where((winners == 3 * u + v)[:, None], rows, 0), (u, 3 - u), (v, 3 - v)) for u, v in np.ndindex(3, 3)
+    ]
+    return sum(wide)[:, :, 1:-1, 1:-1]
 
 
 def _lstm(_workload: Workload, weights, x):
@@ -151,6 +234,7 @@ WRITTEN = {
     "field": _chain,
     "whole_batch": _together,
     "lenet": _lenet,
+    "resnet": _resnet,
     "lstm": _lstm,
     "conv_autoencoder": _cut,
     "tiny": _chain,

@@ -56,10 +56,11 @@ def calibrate() -> Rates:
 
 
 def measured() -> Rates:
-    """The rates of matrix products, convolutions, pulls of max pools and elementwise operations, in float32."""
+    """The rates of matrix products, convolutions, short ones, pulls of max pools and elementwise operations, in float32."""
     launch = _seconds(lambda x: x + 1, jnp.zeros(1))
     matrix, long = jnp.ones((SIDE, SIDE)), jnp.ones(LONG)
     images, kernel = jnp.ones((*IMAGES, CHANNELS)), jnp.ones((3, 3, CHANNELS, CHANNELS))
+    tiny = jnp.ones((IMAGES[0], 2, 2, CHANNELS))
     entries = images.size
 
     def convolved(x: jax.Array) -> jax.Array:
@@ -83,6 +84,7 @@ def measured() -> Rates:
     return Rates(
         product=rate(2 * SIDE**3, lambda a: a @ a, matrix),
         convolution=rate(2 * 9 * CHANNELS * entries, convolved, images),
+        short=rate(2 * 9 * CHANNELS * tiny.size, convolved, tiny),
         picking=rate(entries + entries // 4, picked, images),
         elementwise=rate(128 * LONG, worked, long),
         bandwidth=rate(8 * LONG, lambda x: x + 1, long),

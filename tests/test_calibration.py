@@ -86,7 +86,7 @@ def test_the_command_shows_the_rates_beside_the_usual_ones(empty, monkeypatch, c
     monkeypatch.setattr(calibration, "measured", lambda: dataclasses.replace(RATES["cpu"], launch=3e-6))
     assert main(["calibrate"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert lines[-1].split() == ["launch", "(s)", "3e-06", "2e-06"]
     assert main(["calibrate", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["launch"] == 3e-6

@@ -12,16 +12,18 @@ from math import prod
 
 from netjac.factors.pattern import Pattern
 from netjac.graph.program import Equation, Program
+from netjac.rules.forward import is_short
 from netjac.rules.loops import bodies
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Operations a second of matrix products, convolutions, what picks winners (the pull of a max pool), and all else;
-    bytes a second; and seconds to start a step."""
+    """Operations a second of matrix products, convolutions, convolutions whose output is shorter than their kernel, what picks
+    winners (the pull of a max pool), and all else; bytes a second; and seconds to start a step."""
 
     product: float
     convolution: float
+    short: float
     picking: float
     elementwise: float
     bandwidth: float
@@ -29,11 +31,15 @@ class Rates:
 
 
 RATES = {
-    "cpu": Rates(product=3e11, convolution=1.5e11, picking=7e7, elementwise=6e9, bandwidth=1.5e10, launch=2e-6),
-    "gpu": Rates(product=2e13, convolution=1e13, picking=1e10, elementwise=5e11, bandwidth=1.5e12, launch=4e-6),
+    "cpu": Rates(
+        product=3e11, convolution=2.7e11, short=3e9, picking=7e7, elementwise=6e9, bandwidth=1.5e10, launch=2e-6
+    ),
+    "gpu": Rates(
+        product=2e13, convolution=1e13, short=1e13, picking=1e10, elementwise=5e11, bandwidth=1.5e12, launch=4e-6
+    ),
 }
 
-FULL = 16
+FULL = 32
 """Channels from which a convolution runs at its rate; with fewer it takes as long as with these."""
 
 
@@ -49,7 +55,8 @@ def longer(computing: float, moved: int, rates: Rates) -> float:
 def sweep_seconds(program: Program, eqn: Equation, direction: str, operations: int, moved: int, rates: Rates) -> float:
     """Of a block pushed or pulled through an equation."""
     if eqn.name == "conv_general_dilated":
-        rate = rates.convolution * min(1.0, _channels(program, eqn, direction) / FULL)
+        full = min(1.0, _channels(program, eqn, direction) / FULL)
+        rate = rates.short if is_short(program, eqn, direction) else rates.convolution * full
     elif eqn.name == "dot_general":
         rate = rates.product
     elif eqn.name in ("reduce_window_max", "reduce_window_min"):

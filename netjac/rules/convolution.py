@@ -26,6 +26,7 @@ from netjac.factors.window import window
 from netjac.graph.program import Equation, Program
 from netjac.precision import on_cpu
 from netjac.rules import ties
+from netjac.rules.forward import is_short
 from netjac.rules.local import Explicit, Local, Opaque, Pull, rule
 from netjac.rules.patches import MOST_VIEWS, stacked, summed
 
@@ -116,9 +117,9 @@ def _by_taps(program: Program, eqn: Equation) -> Pull | None:
     """The pull of a convolution of stride 1 as one matrix product, cotangents times kernel, which says what every place gives
     to each tap, summed where the taps read. None where XLA's own is as fast.
 
-    On CPUs XLA convolves the cotangents with the kernel turned round, by slow code where that has few channels or more
-    padding than keeps the size (2.2 ms against 1.0 for 256 cotangents of 6 × 6 × 32 and 3 × 3 taps of 16 channels, 4.6
-    against 1.3 for 64 of 32 × 32 × 16 and 3 channels).
+    On CPUs XLA convolves the cotangents with the kernel turned round, by slow code where that has few channels, more padding
+    than keeps the size, or an image shorter than the kernel (2.2 ms against 1.0 for 256 cotangents of 6 × 6 × 32 and 3 × 3 taps
+    of 16 channels, 4.6 against 1.3 for 64 of 32 × 32 × 16 and 3 channels, 2.3 s against 15 ms for 80 of 2 × 2 × 512 and 512).
     """
     p = eqn.parameters
     numbers, rank = p["dimension_numbers"], len(p["window_strides"])
@@ -129,8 +130,8 @@ def _by_taps(program: Program, eqn: Equation) -> Pull | None:
         2 * max(low, high) == (size - 1) * d
         for (low, high), size, d in zip(p["padding"], taps, p["rhs_dilation"], strict=True)
     )
-    wide = kernel[numbers.rhs_spec[1]] >= WIDE
-    if not on_cpu() or any(n != 1 for n in one) or 0 in (*old, *kernel, *new) or (keeps and wide):
+    fast = keeps and kernel[numbers.rhs_spec[1]] >= WIDE and not is_short(program, eqn, "pull")
+    if not on_cpu() or any(n != 1 for n in one) or 0 in (*old, *kernel, *new) or fast:
         return None
     if not 1 < prod(taps) <= MOST_VIEWS or program.dtype(eqn.results[0]).itemsize < 4:
         return None

@@ -8,6 +8,7 @@ take 0.9.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any
 
 import jax
@@ -23,20 +24,28 @@ Way = Callable[[Sequence[Any]], Sequence[Any]]
 
 def another_way(program: Program, eqn: Equation) -> Way | None:
     """A function from the equation's operands to its results that is faster here, or None."""
-    if eqn.name != "conv_general_dilated" or not on_cpu() or not _short(program, eqn):
+    if eqn.name != "conv_general_dilated" or not on_cpu() or not _apt(program, eqn):
         return None
     return lambda operands: [by_patches(program, eqn, *operands)]
 
 
-def _short(program: Program, eqn: Equation) -> bool:
+def _apt(program: Program, eqn: Equation) -> bool:
     p = eqn.parameters
-    numbers = p["dimension_numbers"]
     kernel, new = program.shape(eqn.operands[1]), program.shape(eqn.results[0])
     one = (p["feature_group_count"], p["batch_group_count"], *p["lhs_dilation"])
-    if any(n != 1 for n in one) or 0 in (*kernel, *new) or program.dtype(eqn.results[0]).itemsize < 4:
-        return False
-    reaches = [(kernel[a] - 1) * d + 1 for a, d in zip(numbers.rhs_spec[2:], p["rhs_dilation"], strict=True)]
-    return any(new[a] < reach for a, reach in zip(numbers.out_spec[2:], reaches, strict=True))
+    plain = not any(n != 1 for n in one) and 0 not in (*kernel, *new)
+    return plain and program.dtype(eqn.results[0]).itemsize >= 4 and is_short(program, eqn)
+
+
+def is_short(program: Program, eqn: Equation, direction: str = "push") -> bool:
+    """Whether what comes out is shorter along some axis than the kernel reaches; a pull has residues of the strides apart."""
+    p = eqn.parameters
+    numbers, kernel = p["dimension_numbers"], program.shape(eqn.operands[1])
+    spec, made, steps = numbers.out_spec, program.shape(eqn.results[0]), (1,) * len(p["window_strides"])
+    if direction == "pull":
+        spec, made, steps = numbers.lhs_spec, program.shape(eqn.operands[0]), p["window_strides"]
+    axes = zip(spec[2:], numbers.rhs_spec[2:], p["rhs_dilation"], steps, strict=True)
+    return any(ceil(made[a] / step) < (ceil(kernel[k] / step) - 1) * d + 1 for a, k, d, step in axes)
 
 
 def by_patches(program: Program, eqn: Equation, images: Any, weights: Any) -> jax.Array:

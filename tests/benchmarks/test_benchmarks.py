@@ -59,7 +59,7 @@ def test_what_is_written_by_hand_is_shown_and_is_no_peer():
     measured = Measured("tiny", {"seconds": 0.001, "operations": 100, "order": "cut"}, timings)
     row = times([measured], ("jax", "hand")).splitlines()[-1]
     assert row == "| tiny (2) | 6 ms jacrev | 2 ms | **3 ms** | 1 ms (cut, 1.0e+02 operations) | – | 2.00× | 0e+00 |"
-    assert taking_part(WORKLOADS["resnet"], ("hand",)) == (OURS,)
+    assert taking_part(WORKLOADS["transformer"], ("hand",)) == (OURS,)
     assert tuple(WRITTEN) == BY_HAND
 
 
@@ -67,6 +67,13 @@ SMALL = {
     "square_batch": Workload("square_batch", (5,), (("dense", 4, "tanh"), ("dense", 6, "relu"), ("dense", 3, None)), 2),
     "whole_batch": Workload("whole_batch", (5,), (("dense", 4, "tanh"), ("dense", 3, None)), 3, whole=True),
     "lenet": dataclasses.replace(WORKLOADS["lenet"], batch=2),
+    "resnet": Workload(
+        "resnet",
+        (16, 16, 3),
+        (("conv", 4, 7, "HALF", 2, "relu"), ("pool", 3, 2), *(("residual", c, s) for c, s in ((4, 1), (5, 2))),
+         ("mean",), ("dense", 10, None)),
+        2,
+    ),
     "lstm": Workload("lstm", (5, 3), (("lstm", 4, "all"), ("lstm", 4, "last"), ("dense", 2, None)), 2),
     "conv_autoencoder": Workload(
         "conv_autoencoder",

@@ -139,12 +139,19 @@ def test_a_convolution_of_stride_one_is_pulled_by_its_taps(case, vectors, at_onc
 
 
 @pytest.mark.parametrize(
-    ("size", "fan", "padding", "by_taps"),
-    [((3, 3), 16, "SAME", False), ((3, 3), 16, "VALID", True), ((3, 3), 3, "SAME", True), ((1, 1), 3, "SAME", False)],
+    ("width", "size", "fan", "padding", "by_taps"),
+    [
+        (8, (3, 3), 16, "SAME", False),
+        (8, (3, 3), 16, "VALID", True),
+        (8, (3, 3), 3, "SAME", True),
+        (8, (1, 1), 3, "SAME", False),
+        (2, (3, 3), 16, "SAME", True),
+        (3, (3, 3), 16, "SAME", False),
+    ],
 )
-def test_what_xla_pulls_as_fast_is_left_to_it(size, fan, padding, by_taps):
+def test_what_xla_pulls_as_fast_is_left_to_it(width, size, fan, padding, by_taps):
     f = lambda x, K: conv(x, K, padding=padding)  # noqa: E731
-    program, _ = trace(f, jnp.zeros((2, 8, 8, fan)), jnp.zeros((*size, fan, 4)))
+    program, _ = trace(f, jnp.zeros((2, width, width, fan)), jnp.zeros((*size, fan, 4)))
     assert (linearise(program, program.equations[0], 0, 0).pull is not None) == by_taps
 
 
