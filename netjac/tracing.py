@@ -25,6 +25,7 @@ from netjac.rules.independence import apart
 
 T = TypeVar("T")
 FLOATS = ("bfloat16", "float16", "float32", "float64")
+FLOAT_TYPES = frozenset(map(jnp.dtype, FLOATS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,7 @@ def _refuse_bad(network: Network, names: Sequence[str], arrays: Sequence[Any]) -
             raise NotDifferentiableError(
                 f"input {name!r} is complex; netjac differentiates real inputs: give its real parts"
             )
-        if str(array.dtype) not in FLOATS or isinstance(array, jax.core.Tracer):
+        if array.dtype not in FLOAT_TYPES or isinstance(array, jax.core.Tracer):
             continue
         if not (np if isinstance(array, np.ndarray) else jnp).isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
