@@ -32,8 +32,8 @@ from netjac.rules.patches import MOST_VIEWS, stacked, summed
 
 MOST_AT_ONCE = 2**22
 """Bytes of what all taps are given, up to which images are pulled together: more falls out of the caches."""
-WIDE = 16
-"""Channels from which XLA pulls a convolution that keeps its size quickly on a CPU."""
+FEW, SOME, MANY, SMALL = 4, 16, 32, 128
+"""Channels and places by which XLA's own pull of a convolution is slow on a CPU: see `_slow`."""
 
 
 @rule("conv_general_dilated")
@@ -116,22 +116,13 @@ def _by_residue(program: Program, eqn: Equation) -> Pull | None:
 def _by_taps(program: Program, eqn: Equation) -> Pull | None:
     """The pull of a convolution of stride 1 as one matrix product, cotangents times kernel, which says what every place gives
     to each tap, summed where the taps read. None where XLA's own is as fast.
-
-    On CPUs XLA convolves the cotangents with the kernel turned round, by slow code where that has few channels, more padding
-    than keeps the size, or an image shorter than the kernel (2.2 ms against 1.0 for 256 cotangents of 6 × 6 × 32 and 3 × 3 taps
-    of 16 channels, 4.6 against 1.3 for 64 of 32 × 32 × 16 and 3 channels, 2.3 s against 15 ms for 80 of 2 × 2 × 512 and 512).
     """
     p = eqn.parameters
     numbers, rank = p["dimension_numbers"], len(p["window_strides"])
     old, kernel, new = (program.shape(n) for n in (*eqn.operands, *eqn.results))
     taps = [kernel[axis] for axis in numbers.rhs_spec[2:]]
     one = (p["feature_group_count"], *p["lhs_dilation"], *p["window_strides"])
-    keeps = all(
-        2 * max(low, high) == (size - 1) * d
-        for (low, high), size, d in zip(p["padding"], taps, p["rhs_dilation"], strict=True)
-    )
-    fast = keeps and kernel[numbers.rhs_spec[1]] >= WIDE and not is_short(program, eqn, "pull")
-    if not on_cpu() or any(n != 1 for n in one) or 0 in (*old, *kernel, *new) or fast:
+    if not on_cpu() or any(n != 1 for n in one) or 0 in (*old, *kernel, *new) or not _slow(program, eqn):
         return None
     if not 1 < prod(taps) <= MOST_VIEWS or program.dtype(eqn.results[0]).itemsize < 4:
         return None
@@ -167,6 +158,26 @@ def _by_taps(program: Program, eqn: Equation) -> Pull | None:
         return jnp.transpose(found, (0, *(places_of[axis] for axis in range(rank + 2))))
 
     return pull
+
+
+def _slow(program: Program, eqn: Equation) -> bool:
+    """Whether XLA's own pull, which convolves the cotangents with the kernel turned round, is slower than one by taps.
+
+    Milliseconds of one core by taps and by XLA, 320 cotangents, 3 × 3 taps. To few channels: 13.5 and 23.6 (32 × 32, 3 from 16),
+    but 10.3 and 7.2 where they come from many (80 cotangents, 3 from 64). To some channels of a small image that grows: 1.6 and
+    2.8 (8 × 8, 16 from 32), 9.5 and 12.9 (13 × 13, 16 from 64), but 16.7 and 16.3 (13 × 13, 32 from 64), 68 and 33 (28 × 28, 24
+    from 24). To an image shorter than the kernel: 15 and 2300 (80 cotangents of 2 × 2, 512 from 512).
+    """
+    p = eqn.parameters
+    numbers, kernel, new = p["dimension_numbers"], program.shape(eqn.operands[1]), program.shape(eqn.results[0])
+    grows = any(
+        2 * max(low, high) != (kernel[axis] - 1) * d
+        for (low, high), axis, d in zip(p["padding"], numbers.rhs_spec[2:], p["rhs_dilation"], strict=True)
+    )
+    to, out_of = kernel[numbers.rhs_spec[1]], kernel[numbers.rhs_spec[0]]
+    small = prod(new[axis] for axis in numbers.out_spec[2:]) <= SMALL
+    few = to <= FEW and (grows or out_of <= SOME)
+    return few or (grows and small and to < MANY) or is_short(program, eqn, "pull")
 
 
 def _stencil(program: Program, eqn: Equation) -> Explicit | None:

@@ -143,6 +143,9 @@ def test_a_convolution_of_stride_one_is_pulled_by_its_taps(case, vectors, at_onc
     [
         (8, (3, 3), 16, "SAME", False),
         (8, (3, 3), 16, "VALID", True),
+        (8, (3, 3), 32, "VALID", False),
+        (20, (3, 3), 16, "VALID", False),
+        (20, (3, 3), 3, "VALID", True),
         (8, (3, 3), 3, "SAME", True),
         (8, (1, 1), 3, "SAME", False),
         (2, (3, 3), 16, "SAME", True),
