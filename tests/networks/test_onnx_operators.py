@@ -111,6 +111,15 @@ def test_resizing(transposed, mode):
         held(one("Resize", [[2, 3, 7, 6]], arrays, opset=18, **attributes), numbers(2, 3, 7, 6))
 
 
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_sampling_on_a_grid(padding, corners):
+    given = {"padding_mode": padding, "align_corners": corners}
+    for opset, mode, places in ((16, "bilinear", 2), (16, "bicubic", 2), (20, "nearest", 2), (20, "linear", 3)):
+        shapes = [[2, 3, *(5, 4, 3)[:places]], [2, *(3, 2, 2)[:places], places]]
+        held(one("GridSample", shapes, opset=opset, mode=mode, **given), *(numbers(*shape) for shape in shapes))
+
+
 def recurrent(kind, directions, attributes, with_states, with_bias=True):
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
     arrays = {
@@ -220,6 +229,8 @@ SMOOTH = [
     ("ReduceL2", [[2, 5]], {"axes": np.array([1])}, {}),
     ("ReduceProd", [[2, 5]], {"axes": np.array([1])}, {}),
     ("DepthToSpace", [[2, 8, 2, 2]], {}, {"blocksize": 2, "mode": "CRD"}),
+    ("GridSample", [[2, 2, 4, 4], [2, 3, 2, 2]], {}, {"mode": "cubic"}),
+    ("GridSample", [[2, 1, 4, 3], [2, 2, 2, 2]], {}, {"padding_mode": "reflection"}),
     ("Where", [[2, 3], [2, 3]], {}, {}),
     ("Max", [[2, 3], [2, 3]], {}, {}),
     ("Div", [[2, 3], [2, 3]], {}, {}),

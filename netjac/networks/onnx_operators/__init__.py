@@ -17,6 +17,7 @@ from netjac.networks.onnx_operators import (
     recurrent,
     reduction,
     resizing,
+    sampling,
     shape,
 )
 from netjac.networks.onnx_operators.registry import RULES
@@ -34,5 +35,6 @@ __all__ = [
     "recurrent",
     "reduction",
     "resizing",
+    "sampling",
     "shape",
 ]
