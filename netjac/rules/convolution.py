@@ -163,10 +163,10 @@ def _by_taps(program: Program, eqn: Equation) -> Pull | None:
 def _slow(program: Program, eqn: Equation) -> bool:
     """Whether XLA's own pull, which convolves the cotangents with the kernel turned round, is slower than one by taps.
 
-    Milliseconds of one core by taps and by XLA, 320 cotangents, 3 × 3 taps. To few channels: 13.5 and 23.6 (32 × 32, 3 from 16),
-    but 10.3 and 7.2 where they come from many (80 cotangents, 3 from 64). To some channels of a small image that grows: 1.6 and
-    2.8 (8 × 8, 16 from 32), 9.5 and 12.9 (13 × 13, 16 from 64), but 16.7 and 16.3 (13 × 13, 32 from 64), 68 and 33 (28 × 28, 24
-    from 24). To an image shorter than the kernel: 15 and 2300 (80 cotangents of 2 × 2, 512 from 512).
+    Milliseconds of one core by taps and by XLA, 320 cotangents, 3 × 3 taps. To few channels: 13.5 and 23.6 (32 × 32, 3 from
+    16), but 10.3 and 7.2 where they come from many (80 cotangents, 3 from 64). To some channels of a small image that grows:
+    1.6 and 2.8 (8 × 8, 16 from 32), 9.5 and 12.9 (13 × 13, 16 from 64), but 16.7 and 16.3 (13 × 13, 32 from 64), 68 and 33
+    (28 × 28, 24 from 24). To an image shorter than the kernel: 15 and 2300 (80 cotangents of 2 × 2, 512 from 512).
     """
     p = eqn.parameters
     numbers, kernel, new = p["dimension_numbers"], program.shape(eqn.operands[1]), program.shape(eqn.results[0])
