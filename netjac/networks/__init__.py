@@ -58,6 +58,10 @@ def _from_file(path: Path) -> Network:
 
         return _from_object(load_keras(path), {"keras"}, None)
     if path.suffix == ".pt2":
+        try:
+            import torch  # noqa: F401
+        except ImportError:
+            raise MissingExtraError.of("torch", "torch", "a .pt2 file") from None
         from netjac.networks.torch import load_pt2
 
         return load_pt2(path)

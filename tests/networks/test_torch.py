@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
 import weakref
 
 import numpy as np
@@ -346,3 +347,9 @@ def test_words_go_through_a_float64_module_in_float64():
     y, _ = nj.value_and_jacobian(module, words, wrt="2.weight")
     assert y.dtype == torch.float64
     np.testing.assert_allclose(y.detach().numpy(), module(words).detach().numpy(), rtol=1e-14)
+
+
+def test_a_pt2_file_without_torch_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(nj.MissingExtraError, match=r"a \.pt2 file needs torch.*netjac\[torch\]"):
+        nj.network(tmp_path / "net.pt2")
