@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 SCRIPT = """
-import json, resource
+import json
 import jax, jax.numpy as jnp, numpy as np
 import netjac as nj
+from benchmarks.worker import most_memory
 
 draw, channels = np.random.default_rng(0), (1, 16, 16, 1)
 kernels = [
@@ -32,7 +33,7 @@ print(json.dumps({
     "entries": matrix.nnz,
     "kind": J.structure.kind,
     "error": float(np.linalg.norm(matrix @ v.ravel() - expected) / np.linalg.norm(expected)),
-    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "peak": most_memory(),
 }))
 """
 
@@ -45,4 +46,6 @@ def test_a_large_images_jacobian_is_sparse_and_fits_in_two_gibibytes():
     assert found["entries"] == (7 * 512 - 12) ** 2  # 7 × 7 places, fewer at the edges
     assert found["kind"] == "stencil"
     assert found["error"] < 2e-6
+    # Not ru_maxrss: Linux lets a child begin with what its parent held, and pytest holds more.
     assert found["peak"] < 2 * 2**30
+    assert found["peak"] > 2**26 or sys.platform != "linux"
