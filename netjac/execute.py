@@ -20,7 +20,8 @@ from netjac.factors.pattern import labels_of
 from netjac.factors.product import Product
 from netjac.factors.refine import Split, Untie, Whole, spread
 from netjac.factors.selection import Alive, Pick
-from netjac.factors.window import Banded, Joined, Placed, Read
+from netjac.factors.taps import Banded, Joined, Placed
+from netjac.factors.window import Read
 from netjac.graph.program import Equation, Program
 from netjac.plan.eliminate import Linearised
 from netjac.plan.plan import Plan

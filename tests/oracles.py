@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from netjac.factors.refine import densify
-from netjac.factors.window import joined, placed, unsettled
+from netjac.factors.taps import joined, placed, unsettled
 
 
 def jacrev(f, x):

@@ -12,7 +12,8 @@ from netjac.factors.pattern import Pattern
 from netjac.factors.product import Product
 from netjac.factors.refine import Split, Untie, Whole
 from netjac.factors.selection import Alive, Pick
-from netjac.factors.window import Banded, Joined, Placed, Read
+from netjac.factors.taps import Banded, Joined, Placed
+from netjac.factors.window import Read
 
 
 @dataclass(frozen=True)

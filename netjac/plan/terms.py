@@ -18,7 +18,7 @@ from netjac.factors.pattern import Axes, Pattern, identity, labels_of, renumbere
 from netjac.factors.product import multiply, straddling
 from netjac.factors.refine import common_atoms, untie, whole
 from netjac.factors.selection import alive, pick
-from netjac.factors.window import bandable
+from netjac.factors.taps import bandable
 from netjac.plan import windows
 from netjac.plan.account import Account, Stored, Term, Through
 from netjac.plan.cost import sweep_operations

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from netjac.factors.pattern import Pattern, Window, renumbered
 from netjac.factors.product import matched
-from netjac.factors.window import bandable, banded, entangled, joined, opened, placed, read, shifted, unsettled
+from netjac.factors.taps import bandable, banded, entangled, joined, placed, unsettled
+from netjac.factors.window import opened, read, shifted
 from netjac.plan.account import Account, Stored
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from netjac.execute import Primal, Run, perform
 from netjac.factors.entries import matrix as sparse_matrix
 from netjac.factors.pattern import Names, Pattern
-from netjac.factors.window import joined, window
+from netjac.factors.taps import joined
+from netjac.factors.window import window
 from netjac.graph.program import Program
 from netjac.plan import windows
 from netjac.plan.account import Stored
