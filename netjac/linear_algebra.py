@@ -1,4 +1,4 @@
-"""Dense linear algebra on a Jacobian's matrix, sample by sample, on the host.
+"""Linear algebra on a Jacobian's matrix, sample by sample, on the host.
 
 Half precision is worked on in float32. Everything takes (…, m, n) and treats leading axes as samples.
 """
@@ -6,6 +6,7 @@ Half precision is worked on in float32. Everything takes (…, m, n) and treats 
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse.linalg
 
 from netjac.errors import ShapeError
 
@@ -44,6 +45,13 @@ def svd(matrix: np.ndarray, k: int | None) -> tuple[np.ndarray, np.ndarray, np.n
     """U (…, m, k), singular values (…, k) in falling order, Vᵀ (…, k, n)."""
     u, s, vt = np.linalg.svd(working(matrix), full_matrices=False)
     return u[..., :, :k], s[..., :k], vt[..., :k, :]
+
+
+def iterated(operator: scipy.sparse.linalg.LinearOperator, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k largest singular triplets, as `svd` has them, of an operator that knows its products alone, by ARPACK."""
+    u, s, vt = scipy.sparse.linalg.svds(operator, k=k, random_state=0)
+    order = np.argsort(s)[::-1]
+    return u[:, order], s[order], vt[order]
 
 
 def rank(values: np.ndarray, shape: tuple[int, int], tolerance: float | None) -> np.ndarray:

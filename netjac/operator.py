@@ -27,7 +27,7 @@ from netjac.plan.plan import Plan
 from netjac.precision import is_wide, precise
 from netjac.source import Halves, Picked, Source
 from netjac.structure import Structure
-from netjac.vectors import Sides, columns, cotangents, tangents
+from netjac.vectors import Sides, columns, cotangents, rows, tangents
 
 
 class Jacobian:
@@ -209,12 +209,7 @@ class Jacobian:
         if self._known() or not self._swept():
             picked = self._matrix()[..., chosen, :].reshape((*self._sides.lead, len(chosen), *self.in_shape))
         else:
-            seeds = np.zeros((len(chosen), self._sides.m), self.dtype)
-            seeds[np.arange(len(chosen)), chosen] = 1
-            block = np.broadcast_to(
-                seeds.reshape((len(chosen), *(1,) * len(self._sides.lead), *self.out_shape)),
-                (len(chosen), *self._sides.lead, *self.out_shape),
-            )
+            block = rows(self._sides, chosen)
             with self._precise():
                 picked = np.moveaxis(np.asarray(self._pulled(jnp.asarray(block))), 0, len(self._sides.lead))
         return self._back(picked.take(0, axis=len(self._sides.lead)) if single else picked)
@@ -298,13 +293,9 @@ class Jacobian:
         return not self._known() and self._swept() and min(self._sides.m, self._sides.n) > max(1000, 8 * k)
 
     def _iterated(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """By ARPACK on products alone (scipy.sparse.linalg.svds), one sample after another."""
+        """On products alone, one sample after another."""
         singles: Sequence[Jacobian] = [self] if self.batch is None else [self[b] for b in range(self.batch)]
-        found = []
-        for single in singles:
-            u, s, vt = scipy.sparse.linalg.svds(single.to_linear_operator(), k=k, random_state=0)
-            order = np.argsort(s)[::-1]
-            found.append((u[:, order], s[order], vt[order]))
+        found = [dense.iterated(single.to_linear_operator(), k) for single in singles]
         if self.batch is None:
             return found[0]
         return np.stack([f[0] for f in found]), np.stack([f[1] for f in found]), np.stack([f[2] for f in found])

@@ -88,10 +88,18 @@ def _vectors_to(place: int, block: jax.Array) -> jax.Array:
     return jnp.moveaxis(block, 0, place)
 
 
+def rows(sides: Sides, chosen: np.ndarray) -> np.ndarray:
+    """One-hot cotangents (k, batch, *out) for the chosen flat indices."""
+    return _one_hot(chosen, sides.out, (*sides.lead, *sides.out), sides.dtype)
+
+
 def columns(sides: Sides, chosen: np.ndarray) -> np.ndarray:
     """One-hot tangents (k, batch, *in) for the chosen flat indices."""
-    seeds = np.zeros((len(chosen), sides.n), sides.dtype)
+    return _one_hot(chosen, sides.inn, sides.tangent_shape, sides.dtype)
+
+
+def _one_hot(chosen: np.ndarray, inner: tuple[int, ...], full: tuple[int, ...], dtype: Any) -> np.ndarray:
+    seeds = np.zeros((len(chosen), prod(inner)), dtype)
     seeds[np.arange(len(chosen)), chosen] = 1
-    lead = sides.tangent_shape[: len(sides.tangent_shape) - len(sides.inn)]
-    shaped = seeds.reshape((len(chosen), *(1,) * len(lead), *sides.inn))
-    return np.broadcast_to(shaped, (len(chosen), *sides.tangent_shape))
+    shaped = seeds.reshape((len(chosen), *(1,) * (len(full) - len(inner)), *inner))
+    return np.broadcast_to(shaped, (len(chosen), *full))

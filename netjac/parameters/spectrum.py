@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse.linalg
 
+from netjac.linear_algebra import iterated
 from netjac.networks.arrays import to_numpy
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ class Svd(tuple[Any, Any, Any]):
 def leading(J: ParameterJacobian, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """U, s, Vᵀ and errors: by the Gram matrix of few rows, else by ARPACK on products alone."""
     if J.shape[0] > SMALL and k < min(J.shape):
-        u, s, vt = scipy.sparse.linalg.svds(J.to_linear_operator(), k=k, random_state=0)
-        order = np.argsort(s)[::-1]
-        u, s, vt = u[:, order], s[order], vt[order]
+        u, s, vt = iterated(J.to_linear_operator(), k)
     else:
         u, s, vt = _from_gram(J, k)
     return u, s, vt, _residuals(J, u, s, vt)
