@@ -1,4 +1,4 @@
-"""Equations that choose: pools and maxima, comparisons, and `select`. Where the choice is open, the hull of what may be chosen.
+"""Equations that choose: pools and extremes, comparisons, `select`. Where the choice is open, the hull of what may be chosen.
 
 max(x, y), x ∈ [0, 2], y ∈ [1, 3]: value [1, 3]; slopes are those of x or those of y, so all between them
 """
@@ -17,13 +17,18 @@ from netjac.certified.enclosed import line as new_line
 from netjac.certified.interval import Interval, hull
 from netjac.graph.program import Equation
 
-COMPARISONS = frozenset({"gt", "ge", "lt", "le"})
-MAXIMA = frozenset({"reduce_max", "reduce_window_max"})
+COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
+EXTREMES = frozenset({"reduce_max", "reduce_window_max", "reduce_min", "reduce_window_min"})
 
 
 def compared(eqn: Equation, operands: Sequence[Enclosed]) -> Enclosed:
     """lo: surely true, hi: perhaps true."""
     a, b = (o.value for o in operands)
+    if eqn.name in ("eq", "ne"):
+        same = a.exact and b.exact
+        surely = a.lo == b.lo if same else jnp.zeros(a.lo.shape, bool)
+        perhaps = surely if same else ~((a.hi < b.lo) | (b.hi < a.lo))
+        return Enclosed(Interval(surely, perhaps) if eqn.name == "eq" else Interval(~perhaps, ~surely))
     if eqn.name in ("lt", "le"):
         a, b = b, a
     if eqn.name in ("gt", "lt"):
@@ -62,13 +67,14 @@ def _slope(operand: Enclosed, features: int) -> Ball:
     return Ball(zero, zero)
 
 
-def largest(eqn: Equation, operand: Enclosed) -> Enclosed:
-    """Maxima over axes or windows: the slopes of all that can be the largest."""
+def extreme(eqn: Equation, operand: Enclosed) -> Enclosed:
+    """Maxima and minima over axes or windows: the slopes of all that can be the largest, or the smallest."""
     value = Interval(eqn.bind(operand.value.lo)[0], eqn.bind(operand.value.hi)[0])
     if operand.slope is None:
         return Enclosed(value)
-    over = _over_axes if eqn.name == "reduce_max" else _over_windows
-    return Enclosed(value, ball(over(eqn, operand.value.hi, operand.slope.interval, value.lo)))
+    over = _over_windows if "window" in eqn.name else _over_axes
+    most, least = (operand.value.hi, value.lo) if "max" in eqn.name else (-operand.value.lo, -value.hi)
+    return Enclosed(value, ball(over(eqn, most, operand.slope.interval, least)))
 
 
 def _over_axes(eqn: Equation, hi: jax.Array, slope: Interval, least: jax.Array) -> Interval:

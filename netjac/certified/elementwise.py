@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from netjac.certified.interval import (
     FUNCTION,
+    UNIT,
     Interval,
     add,
     constant,
@@ -25,6 +26,7 @@ from netjac.certified.interval import (
     magnitude,
     multiply,
     reciprocal,
+    spanned,
     subtract,
     widened,
 )
@@ -90,7 +92,7 @@ def _wave(value: Function, slope: Function) -> Ranges:
     def over(function: Function, x: Interval) -> Interval:
         mid, rad = x.mid, x.rad
         found = widened(function(mid) - rad, function(mid) + rad, FUNCTION, 1.0)
-        return Interval(jnp.maximum(found.lo, -1.0), jnp.minimum(found.hi, 1.0))
+        return Interval(jnp.where(found.lo > -1.0, found.lo, -1.0), jnp.where(found.hi < 1.0, found.hi, 1.0))
 
     def ranges(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]:
         return over(value, operands[0]), (over(slope, operands[0]),)
@@ -107,9 +109,14 @@ def _tanh_slope(x: jax.Array) -> jax.Array:
 
 
 def _erfc(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]:
+    """Its tail is exp(−x²), of which the rounding of x² is a part that grows until nothing is left of it, at 27."""
     (x,) = operands
     slope = _bump(_bell)(x)
-    return widened(jax.lax.erfc(x.hi), jax.lax.erfc(x.lo), FUNCTION), (Interval(-slope.hi, -slope.lo),)
+    low, high = (
+        widened(found, found, FUNCTION + UNIT * jnp.minimum(end * end, 27.0**2))
+        for end, found in ((end, jax.lax.erfc(end)) for end in (x.hi, x.lo))
+    )
+    return Interval(low.lo, high.hi), (Interval(-slope.hi, -slope.lo),)
 
 
 def _bell(x: jax.Array) -> jax.Array:
@@ -165,6 +172,24 @@ def _whole_power(x: Interval, k: int) -> Interval:
     return widened(least**k, most**k, (2 * k + 4) * 2.0**-53)
 
 
+def _real_power(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]:
+    """xʸ for x > 0, all numbers elsewhere: along either operand it rises or falls all the way."""
+    x, y = operands
+    sound = x.lo > 0
+    x = Interval(jnp.where(sound, x.lo, 1.0), jnp.where(sound, x.hi, 1.0))
+
+    def over(y: Interval) -> Interval:
+        corners = [jnp.power(a, b) for a in x for b in y]
+        return spanned(corners, FUNCTION)
+
+    def kept(found: Interval) -> Interval:
+        return Interval(jnp.where(sound, found.lo, NOWHERE[0]), jnp.where(sound, found.hi, NOWHERE[1]))
+
+    value, log = over(y), widened(jnp.log(x.lo), jnp.log(x.hi), FUNCTION)
+    below = over(subtract(y, constant(1.0, y.lo)))
+    return kept(value), (kept(multiply(y, below)), kept(multiply(value, log)))
+
+
 def _square(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]:
     return _power(operands, {"y": 2})
 
@@ -184,6 +209,18 @@ def _min(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]
     a, b = operands
     value = Interval(jnp.minimum(a.lo, b.lo), jnp.minimum(a.hi, b.hi))
     return value, (_won(a.hi < b.lo, a.lo > b.hi), _won(b.hi < a.lo, b.lo > a.hi))
+
+
+def _clamp(operands: list[Interval], _: dict[str, Any]) -> tuple[Interval, Slopes]:
+    low, x, high = operands
+
+    def clamped(least: jax.Array, x: jax.Array, most: jax.Array) -> jax.Array:
+        return jnp.minimum(jnp.maximum(x, least), most)
+
+    value = Interval(clamped(low.lo, x.lo, high.lo), clamped(low.hi, x.hi, high.hi))
+    inside = _won((x.lo > low.hi) & (x.hi < high.lo), (x.hi < low.lo) | (x.lo > high.hi))
+    ends = Interval(jnp.zeros_like(inside.lo), jnp.ones_like(inside.hi))
+    return value, (ends, inside, ends)
 
 
 def _won(surely: jax.Array, never: jax.Array) -> Interval:
@@ -231,7 +268,7 @@ RULES: dict[str, Ranges] = {
     "cos": _wave(jnp.cos, lambda x: -jnp.sin(x)),
     "neg": _neg, "copy": _identity, "copy_p": _identity, "name": _identity, "stop_gradient": _identity,
     "add": _add, "add_any": _add, "sub": _subtract, "mul": _multiply, "div": _divide,
-    "integer_pow": _power, "square": _square, "abs": _abs, "max": _max, "min": _min,
+    "integer_pow": _power, "pow": _real_power, "square": _square, "abs": _abs, "max": _max, "min": _min, "clamp": _clamp,
 }  # fmt: skip
 
 

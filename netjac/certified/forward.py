@@ -8,16 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from netjac.certified.choice import COMPARISONS, MAXIMA, compared, largest, selected
+from netjac.certified.choice import COMPARISONS, EXTREMES, compared, extreme, selected
 from netjac.certified.curves import curve
 from netjac.certified.elementwise import RULES, Ranges, logaddexp, relu, relu6
 from netjac.certified.enclosed import Enclosed
 from netjac.certified.interval import Interval
-from netjac.certified.linear import MOVES, PRODUCTS, SUMS, moved, product
+from netjac.certified.linear import INDEXED, MOVES, PRODUCTS, SUMS, moved, product
 from netjac.errors import UnsupportedOperationError
-from netjac.graph.program import Equation, Program
+from netjac.graph.key import Key, key
+from netjac.graph.program import Equation, Program, flatten
+from netjac.precision import precise
 
 SAME = frozenset({"name", "copy", "copy_p"})
+MONOTONE = frozenset({"and", "or", "reduce_and", "reduce_or"})
+"""Of truths: what is surely true of operands that are surely true, and perhaps of perhaps."""
 Handler = Callable[[Sequence[Enclosed], int], list[Enclosed]]
 
 
@@ -74,34 +78,42 @@ def _handler(program: Program, eqn: Equation, moving: set[int]) -> Handler | Non
         return lambda operands, _: [exact(a) for a in eqn.bind(*(o.value.lo for o in operands))]
     if eqn.name in COMPARISONS:
         return lambda operands, _: [compared(eqn, operands)]
-    if eqn.name in ("and", "or"):
+    logical = program.dtype(eqn.operands[0]) == jnp.bool_ if eqn.operands else False
+    if eqn.name in MONOTONE and logical:
         return lambda operands, _: [_ordered(eqn, operands)]
-    if eqn.name == "not":
+    if eqn.name == "not" and logical:
         return lambda operands, _: [Enclosed(Interval(~operands[0].value.hi, ~operands[0].value.lo))]
     if eqn.name == "convert_element_type":
         if program.differentiable(eqn.operands[0]) and not program.differentiable(eqn.results[0]):
             return None  # it rounds
         return lambda operands, _: [_converted(eqn, operands[0])]
-    return _floating(program, eqn)
+    if eqn.name in INDEXED and moving.intersection(eqn.operands[1:]):
+        return None
+    return _numeric(program, eqn)
 
 
-def _floating(program: Program, eqn: Equation) -> Handler | None:
+def _numeric(program: Program, eqn: Equation) -> Handler | None:
     name = eqn.name
-    if name in PRODUCTS:
+    floating = jnp.issubdtype(program.dtype(eqn.results[0]), jnp.floating)
+    if name in PRODUCTS and floating:
         return lambda operands, _: [product(program, eqn, operands)]
     if name in MOVES or name in SUMS:
         return lambda operands, _: moved(program, eqn, operands)
-    if name in MAXIMA:
-        return lambda operands, _: [largest(eqn, operands[0])]
+    if name in EXTREMES:
+        return lambda operands, _: [extreme(eqn, operands[0])]
     if name == "select_n" and len(eqn.operands) == 3 and program.dtype(eqn.operands[0]) == jnp.bool_:
         return lambda operands, features: [selected(operands, features)]
     if name in SAME:
         return lambda operands, _: [operands[0]]
     if name == "stop_gradient":
         return lambda operands, _: [operands[0]._replace(slope=None)]
+    if name == "sign":  # level but for its jump, over which no line goes
+        return lambda operands, _: [_ordered(eqn, operands)]
+    if name == "is_finite":  # where nothing bounds a value, it may be either
+        return lambda operands, _: [_finite(operands[0])]
     if name == "iota":
         return lambda operands, _: [exact(eqn.bind()[0])]
-    rule = rule_of(eqn)
+    rule = rule_of(eqn) if floating else None  # whole numbers divide, and run over, in other ways
     return None if rule is None else lambda operands, features: [curve(rule, operands, eqn.parameters, features)]
 
 
@@ -111,31 +123,36 @@ def rule_of(eqn: Equation) -> Ranges | None:
 
 
 def _named(eqn: Equation) -> Ranges | None:
-    """relu, relu6 and logaddexp (softplus), which come as calls with derivatives of their own."""
+    """relu, relu6 and logaddexp (softplus), which come as calls with derivatives of their own.
+
+    Another function may compute the same and have another derivative: both are compared.
+    """
     if eqn.name != "custom_jvp_call":
         return None
-    inner = _primitives(eqn.parameters["call_jaxpr"].jaxpr)
-    known = ((relu, jax.nn.relu, (1.0,)), (relu6, jax.nn.relu6, (1.0,)), (logaddexp, jnp.logaddexp, (1.0, 1.0)))
-    for rule, function, arguments in known:
-        if inner == _primitives(jax.make_jaxpr(function)(*arguments).jaxpr):
-            return rule
+    types = eqn.parameters["call_jaxpr"].in_avals
+    known: tuple[tuple[Ranges, Any, int], ...] = (
+        (relu, jax.nn.relu, 1), (relu6, jax.nn.relu6, 1), (logaddexp, jnp.logaddexp, 2),
+    )  # fmt: skip
+    with precise(True):
+        own = _identity(lambda *operands: eqn.bind(*operands)[0], types)
+        for rule, function, arity in known:
+            if len(types) == arity and own == _identity(function, types):
+                return rule
     return None
 
 
-def _primitives(jaxpr: Any) -> list[str]:
-    """The names of the primitives, calls looked into, and the literals they are applied to."""
-    found: list[str] = []
-    for eqn in jaxpr.eqns:
-        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-        if inner is None:
-            found += [eqn.primitive.name, *(str(float(atom.val)) for atom in eqn.invars if hasattr(atom, "val"))]
-        else:
-            found += _primitives(getattr(inner, "jaxpr", inner))
-    return found
+def _identity(function: Callable[..., Any], types: Sequence[Any]) -> Key:
+    arguments = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in types]
+    return key(flatten(jax.make_jaxpr(function)(*arguments)))
 
 
 def _ordered(eqn: Equation, operands: Sequence[Enclosed]) -> Enclosed:
     return Enclosed(Interval(*(eqn.bind(*ends)[0] for ends in zip(*(o.value for o in operands), strict=True))))
+
+
+def _finite(operand: Enclosed) -> Enclosed:
+    surely = jnp.isfinite(operand.value.lo) & jnp.isfinite(operand.value.hi)
+    return Enclosed(Interval(surely, surely if operand.value.exact else jnp.ones_like(surely)))
 
 
 def _converted(eqn: Equation, operand: Enclosed) -> Enclosed:

@@ -52,7 +52,7 @@ def gamma(terms: int) -> float:
     return 1.01 * k * UNIT / (1 - k * UNIT)
 
 
-def widened(lo: jax.Array, hi: jax.Array, by: float = ROUNDED, scale: float = 0.0) -> Interval:
+def widened(lo: jax.Array, hi: jax.Array, by: float | jax.Array = ROUNDED, scale: float = 0.0) -> Interval:
     """[lo, hi] with both ends moved out by the relative error `by`, of magnitudes of at least `scale`."""
     down = jnp.maximum(jnp.abs(lo), scale) * by + TINY
     up = jnp.maximum(jnp.abs(hi), scale) * by + TINY
@@ -83,8 +83,12 @@ def subtract(a: Interval, b: Interval) -> Interval:
 
 
 def multiply(a: Interval, b: Interval) -> Interval:
-    products = [x * y for x in _ends(a) for y in _ends(b)]
-    return widened(_least(products), _most(products))
+    return spanned([x * y for x in _ends(a) for y in _ends(b)])
+
+
+def spanned(corners: list[jax.Array], by: float = ROUNDED) -> Interval:
+    """From the least to the largest of arrays that are wrong by as much as `by`."""
+    return widened(_least(corners), _most(corners), by)
 
 
 def divide(a: Interval, b: Interval) -> Interval:

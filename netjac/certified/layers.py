@@ -12,14 +12,14 @@ bounds the slope everywhere, and the product is infinite.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import sqrt
+from math import gcd, prod, sqrt
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from netjac.certified.choice import COMPARISONS, MAXIMA
+from netjac.certified.choice import COMPARISONS, EXTREMES
 from netjac.certified.enclosed import Enclosed
 from netjac.certified.forward import exact, handlers, rule_of
 from netjac.certified.interval import Interval, gamma
@@ -105,8 +105,8 @@ def _sizes(eqn: Equation, operands: Sequence[Enclosed], depends: Sequence[bool])
 
 def _plain(eqn: Equation) -> bool:
     """Whether an equation's name says enough: it chooses entries, or moves them."""
-    chosen = COMPARISONS | MAXIMA | MOVES - {"broadcast_in_dim", "gather"}
-    return eqn.name in chosen or eqn.name in ("stop_gradient", "select_n", "reduce_max", "concatenate")
+    chosen = COMPARISONS | EXTREMES | MOVES - {"broadcast_in_dim", "gather"}
+    return eqn.name in chosen or eqn.name in ("stop_gradient", "sign", "select_n")
 
 
 def _factor(eqn: Equation, operands: Sequence[Enclosed], place: int) -> tuple[jax.Array, ...]:
@@ -128,18 +128,16 @@ def _absolute(linear: Any, like: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _norm(program: Program, eqn: Equation, sizes: Sizes, norms: Sequence[float]) -> float:
     """The bound of an equation's result from those of its operands."""
-    if eqn.name in COMPARISONS or eqn.name == "stop_gradient":
+    if eqn.name in COMPARISONS or eqn.name in ("stop_gradient", "sign"):
         return 0.0
     if eqn.name in PRODUCTS:
         return _of_product(program, eqn, sizes, norms)
     if eqn.name == "select_n":
         return sum(norms[1:])
-    if eqn.name == "reduce_max":
+    if eqn.name in ("reduce_max", "reduce_min"):
         return norms[0]
-    if eqn.name in MAXIMA:
-        given = eqn.parameters
-        over = [-(-w // s) for w, s in zip(given["window_dimensions"], given["window_strides"], strict=True)]
-        return norms[0] * sqrt(float(np.prod(over)))
+    if eqn.name in EXTREMES:
+        return norms[0] * sqrt(_windows_over_an_entry(eqn.parameters))
     if rule_of(eqn) is not None:
         return _of_curve(program, eqn, sizes, norms)
     if eqn.name == "concatenate":
@@ -148,6 +146,12 @@ def _norm(program: Program, eqn: Equation, sizes: Sizes, norms: Sequence[float])
         return sum(norms)
     assert sizes[0] is not None
     return norms[0] * _between(program, eqn, 0, sizes[0])
+
+
+def _windows_over_an_entry(given: dict[str, Any]) -> int:
+    """At most. Places k of a window lie d apart and windows s apart, so that a share gcd(s, d) / s of all k meets an entry."""
+    axes = zip(given["window_dimensions"], given["window_strides"], given["window_dilation"], strict=True)
+    return prod(-(-w * gcd(s, d) // s) for w, s, d in axes)
 
 
 def _of_product(program: Program, eqn: Equation, sizes: Sizes, norms: Sequence[float]) -> float:

@@ -30,6 +30,8 @@ MOVES = frozenset({
     "split", "gather", "dynamic_slice",
 })  # fmt: skip
 SUMS = frozenset({"reduce_sum", "reduce_window_sum", "cumsum"})
+INDEXED = frozenset({"gather", "dynamic_slice"})
+"""Moves whose operands behind the first say where entries are taken from."""
 Bilinear = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -89,7 +91,7 @@ def _times(times: Bilinear, a: Ball, b: Ball, terms: int) -> Ball:
 
 
 def moved(program: Program, eqn: Equation, operands: Sequence[Enclosed]) -> list[Enclosed]:
-    """An equation that moves, repeats or sums entries; operands that are no floating numbers (indices) are exact."""
+    """An equation that moves, repeats or sums entries; indices are exact."""
     summed = eqn.name in SUMS
     terms = _terms(program, eqn) if summed else 0
     floats = [program.differentiable(n) for n in eqn.operands]
@@ -103,7 +105,8 @@ def moved(program: Program, eqn: Equation, operands: Sequence[Enclosed]) -> list
         ]
         return jax.vmap(lambda *a: bind(a))(*stacked)
 
-    values = _moved_values(bind, operands, terms)
+    rounded = summed and floats[0]
+    values = _moved_values(eqn, operands, terms if rounded else 0)
     slopes = [o.slope for o in operands if o.slope is not None]
     lines = [o.line for o in operands if o.line is not None]
     count = len(eqn.results)
@@ -124,13 +127,14 @@ def moved(program: Program, eqn: Equation, operands: Sequence[Enclosed]) -> list
     return [settled(*found) for found in zip(values, new_slopes, new_lines, strict=True)]
 
 
-def _moved_values(bind: Callable[..., list[Any]], operands: Sequence[Enclosed], terms: int) -> list[Interval]:
-    lows = bind([o.value.lo for o in operands])
+def _moved_values(eqn: Equation, operands: Sequence[Enclosed], terms: int) -> list[Interval]:
+    """Of numbers as of truths: both keep their order. `terms` floating numbers are summed into one."""
+    lows = eqn.bind(*(o.value.lo for o in operands))
     exact = all(o.value.exact for o in operands)
-    highs = lows if exact else bind([o.value.hi for o in operands])
+    highs = lows if exact else eqn.bind(*(o.value.hi for o in operands))
     if not terms:
         return [Interval(lo, hi) for lo, hi in zip(lows, highs, strict=True)]
-    sizes = bind([jnp.maximum(jnp.abs(o.value.lo), jnp.abs(o.value.hi)) for o in operands])
+    sizes = eqn.bind(*(jnp.maximum(jnp.abs(o.value.lo), jnp.abs(o.value.hi)) for o in operands))
     return [
         widened(lo - 2 * gamma(terms) * s, hi + 2 * gamma(terms) * s)
         for lo, hi, s in zip(lows, highs, sizes, strict=True)

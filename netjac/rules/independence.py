@@ -68,7 +68,9 @@ def _pairs(program: Program, eqn: Equation, operand: int, result: int) -> tuple[
         return tuple((axis, place) for place, axis in enumerate(kept))
     if eqn.name in TIES:
         return tuple(TIES[eqn.name](program, eqn, operand, result) or ())
-    return tuple((axis, axis) for axis in range(len(old))) if old == new and _by_entry(eqn) else ()
+    if not _by_entry(eqn) or len(old) != len(new):
+        return ()
+    return tuple((axis, axis) for axis in range(len(old)) if old[axis] == new[axis])  # others are repeated
 
 
 def _by_entry(eqn: Equation) -> bool:

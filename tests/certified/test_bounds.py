@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from jax import lax
 
 import netjac as nj
 
@@ -142,6 +143,56 @@ def test_attention_like_products_of_two_values_are_enclosed():
     at = jacobians(f, x)
     for _ in range(100):
         assert held(lower, upper, at(x + rng.uniform(-r, r, x.shape)))
+
+
+def choices(x):
+    """Functions whose pieces are chosen by what depends on the input, the choice being moved, summed or counted on its way."""
+    first, open_ = x[:, :1] > 0, x > 0.01
+    return jnp.concatenate([
+        jnp.where(first, 2 * x, -7 * x),
+        jnp.where(~(jnp.sum(x, -1, keepdims=True) > 0), jnp.tanh(x), 5 * x),
+        jnp.where(jnp.concatenate([first, open_[:, 1:]], 1), 2 * x, -x),
+        x * jnp.sum(open_, -1, keepdims=True),
+        x * jnp.cumsum(open_.astype(jnp.int32), 1),
+        x * jnp.any(open_, -1, keepdims=True),
+        x * (x == jnp.max(x, -1, keepdims=True)),
+        jnp.where(x != x[:, ::-1], x, 3 * x),
+        jnp.min(jnp.sin(3 * x), -1, keepdims=True),
+        lax.reduce_window(x, jnp.inf, lax.min, (1, 2), (1, 1), "SAME"),
+        jnp.sign(x) * x + lax.clamp(-0.1, x, 0.1),
+        jax.nn.logsumexp(3 * x, -1, keepdims=True),
+    ], 1)  # fmt: skip
+
+
+def test_choices_that_depend_on_the_input_are_open():
+    x = np.tile([[0.03, -0.02, 0.1], [0.2, 0.3, 0.2], [-0.5, 0.0, 0.4]], (3, 1))
+    r = np.repeat([0.0, 0.05, 0.4], 3)[:, None]
+    lower, upper = nj.bounds(nj.network(choices, batched=True), x, r)
+    assert np.isfinite(upper - lower).all()
+    at, rng = jacobians(choices, x), np.random.default_rng(5)
+    for _ in range(100):
+        assert held(lower, upper, at(x + r * rng.uniform(-1, 1, x.shape)))
+
+
+@jax.custom_jvp
+def steep(x):
+    """relu with a derivative that is not relu's."""
+    return jnp.maximum(x, 0)
+
+
+steep.defjvp(lambda x, t: (steep(x[0]), 5 * t[0]))
+
+
+def test_indices_that_depend_on_the_input_whole_numbers_and_unknown_derivatives_are_refused():
+    slopes = jnp.array([1.0, 5.0])
+    for f, name in (
+        (lambda x: x * slopes[(x > 0).astype(jnp.int32)], "gather"),
+        (lambda x: x * (3 - (x > 0).astype(jnp.int32)), "sub"),
+        (lambda x: x * ((x > 0).astype(jnp.int32) & 1), "and"),
+        (steep, "custom_jvp_call"),
+    ):
+        with pytest.raises(nj.UnsupportedOperationError, match=name):
+            nj.bounds(nj.network(f, batched=True), np.ones((1, 3)), 0.1)
 
 
 def test_float32_inputs_and_unbatched_functions_are_taken():

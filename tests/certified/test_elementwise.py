@@ -11,15 +11,22 @@ import numpy as np
 import pytest
 
 from netjac.certified.elementwise import RULES
-from netjac.certified.interval import FUNCTION, Interval, add, divide, multiply, subtract
+from netjac.certified.interval import FUNCTION, Interval, add, constant, divide, multiply, subtract
 
 FUNCTIONS = {
     "tanh": mpmath.tanh, "logistic": lambda x: 1 / (1 + mpmath.exp(-x)), "erf": mpmath.erf, "erfc": mpmath.erfc,
     "atan": mpmath.atan, "exp": mpmath.exp, "exp2": lambda x: mpmath.mpf(2) ** x, "expm1": mpmath.expm1, "log": mpmath.log,
     "log1p": mpmath.log1p, "sqrt": mpmath.sqrt, "rsqrt": lambda x: 1 / mpmath.sqrt(x), "sin": mpmath.sin,
-    "cos": mpmath.cos, "square": lambda x: x * x, "abs": abs, "neg": lambda x: -x,
+    "cos": mpmath.cos, "pow": lambda x: x**2.5, "square": lambda x: x * x, "abs": abs, "neg": lambda x: -x,
 }  # fmt: skip
-POSITIVE = ("log", "sqrt", "rsqrt", "log1p")
+POSITIVE = ("log", "sqrt", "rsqrt", "log1p", "pow")
+
+
+def over(name, lo, hi):
+    """The enclosures of the value and of the slope by the first operand."""
+    operands = [Interval(lo, hi), *([constant(2.5, lo)] if name == "pow" else [])]
+    value, slopes = RULES[name](operands, {})
+    return value, slopes[0]
 
 
 def points(name, rng):
@@ -31,7 +38,7 @@ def points(name, rng):
 def test_values_and_slopes_in_multiple_precision_lie_in_the_enclosure_of_a_point(name):
     x = points(name, np.random.default_rng(0))
     with jax.enable_x64(True), mpmath.workdps(60):
-        value, (slope,) = RULES[name]([Interval(jnp.asarray(x), jnp.asarray(x))], {})
+        value, slope = over(name, jnp.asarray(x), jnp.asarray(x))
         exact = [FUNCTIONS[name](mpmath.mpf(float(p))) for p in x]
         slopes = [mpmath.diff(FUNCTIONS[name], mpmath.mpf(float(p)), h=abs(p) * mpmath.mpf(10) ** -18) for p in x]
         for found, known in ((value, exact), (slope, slopes)):
@@ -47,13 +54,24 @@ def test_values_and_slopes_of_all_points_lie_in_the_enclosure_of_an_interval(nam
     lo = points(name, rng)
     hi = lo + 10.0 ** rng.uniform(-3, 1, lo.shape)
     with jax.enable_x64(True):
-        value, (slope,) = RULES[name]([Interval(jnp.asarray(lo), jnp.asarray(hi))], {})
+        value, slope = over(name, jnp.asarray(lo), jnp.asarray(hi))
         for share in (0.0, 0.2, 0.5, 0.7, 1.0):
             x = jnp.asarray((1 - share) * lo + share * hi)
-            at, (along,) = RULES[name]([Interval(x, x)], {})
+            at, along = over(name, x, x)
             for inner, outer in ((at, value), (along, slope)):
                 assert (inner.lo + inner.hi >= 2 * outer.lo).all()
                 assert (inner.lo + inner.hi <= 2 * outer.hi).all()
+
+
+def test_the_tail_of_erfc_which_xla_computes_less_closely_is_enclosed():
+    x = np.linspace(4, 26, 200)
+    with jax.enable_x64(True), mpmath.workdps(40):
+        value, _ = over("erfc", jnp.asarray(x), jnp.asarray(x))
+        known = [mpmath.erfc(mpmath.mpf(float(p))) for p in x]
+        assert all(a <= k <= b for a, k, b in zip(map(float, value.lo), known, map(float, value.hi), strict=True))
+        whole = over("erfc", -jnp.inf, jnp.inf)[0]
+        assert float(whole.lo) <= 0
+        assert float(whole.hi) >= 2
 
 
 def test_arithmetic_is_enclosed_in_rationals():

@@ -107,3 +107,18 @@ def test_it_says_what_it_found():
     told = repr(nj.lipschitz(dense([np.eye(2) * 3], None), np.ones((2, 2)), radius=0.1))
     assert told.splitlines()[0] == "Lipschitz constant, Euclidean norm, 2 samples"
     assert told.count("3") >= 3
+
+
+def test_an_entry_that_many_windows_of_a_dilated_pool_hold_is_counted_as_often():
+    net = nj.network(
+        lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3), (1, 2), "VALID", window_dilation=(1, 2)),
+        batched=True,
+    )
+    found = nj.lipschitz(net, np.eye(9)[4:5])
+    np.testing.assert_allclose(found.lower, np.sqrt(3), rtol=1e-12)
+    assert found.lower[0] <= found.product <= found.lower[0] * (1 + 1e-12)
+
+
+def test_functions_that_choose_or_wave_have_a_norm_everywhere():
+    net = nj.network(lambda x: jnp.sin(3 * x) + jnp.sign(x) + jnp.min(x, -1, keepdims=True), batched=True)
+    np.testing.assert_allclose(nj.lipschitz(net, np.ones((1, 3))).product, 3 + np.sqrt(3), rtol=1e-12)
