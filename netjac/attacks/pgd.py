@@ -35,7 +35,7 @@ def pgd(
     norm: int | float | str = INF,
     bounds: Bounds = None,
     targets: Any = None,
-    steps: int = 12,
+    steps: int = 10,
     step_size: float | None = None,
     random_start: bool = True,
     seed: int = 0,

@@ -30,7 +30,7 @@ from netjac.rules.forward import is_short
 from netjac.rules.local import Explicit, Local, Opaque, Pull, rule
 from netjac.rules.patches import MOST_VIEWS, stacked, summed
 
-MOST_AT_ONCE = 2**22
+MOST_AT_ONCE = 2**20
 """Bytes of what all taps are given, up to which images are pulled together: more falls out of the caches."""
 FEW, SOME, MANY, SMALL = 4, 16, 32, 128
 """Channels and places by which XLA's own pull of a convolution is slow on a CPU: see `_slow`."""
