@@ -92,8 +92,8 @@ def test_steps_of_a_size_that_is_given_are_all_of_it(monkeypatch):
     assert np.allclose(positions(monkeypatch, steps=4, step_size=0.2), [0.0, 0.2, 0.4, 0.2, 0.4], rtol=0, atol=1e-14)
 
 
-def test_a_sample_takes_twelve_steps_by_default(monkeypatch):
-    assert len(positions(monkeypatch)) == 13
+def test_a_sample_takes_ten_steps_by_default(monkeypatch):
+    assert len(positions(monkeypatch)) == 11
 
 
 def test_no_radius_nor_number_nor_size_of_steps_compiles_anew(monkeypatch):
