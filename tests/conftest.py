@@ -7,6 +7,7 @@ users run it. `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 make test` tests ever
 """
 
 import os
+from contextlib import suppress
 from importlib.metadata import version
 
 import jax
@@ -21,6 +22,10 @@ settings.register_profile(
     "netjac", derandomize=True, deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("netjac")
+
+# Where torch is one for CUDA, Triton has to be there before TensorFlow: see `netjac.networks.triton`.
+with suppress(ImportError):
+    import triton  # noqa: F401
 
 # XLA ends a process that gives it a flag it does not know, and flags come and go.
 SETTINGS = {"JAX_DISABLE_MOST_OPTIMIZATIONS": os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")}

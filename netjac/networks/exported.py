@@ -17,6 +17,7 @@ from torch.utils import _pytree
 from netjac.errors import ShapeError, UnsupportedOperationError
 from netjac.networks.arrays import to_jax
 from netjac.networks.aten.interpreter import rule_for
+from netjac.networks.triton import without_triton
 
 counts = {"exports": 0}
 """How often a module was exported; repeated calls must not add to it."""
@@ -34,7 +35,7 @@ def export(
     reasons = []
     for shapes in (free, None):
         try:
-            with warnings.catch_warnings(), _no_custom_functions():
+            with warnings.catch_warnings(), _no_custom_functions(), without_triton():
                 warnings.simplefilter("ignore")
                 return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
         except UnsupportedOperationError:
@@ -100,7 +101,7 @@ def _detach_without_grad(program: torch.export.ExportedProgram) -> None:
 
 def with_rules_only(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The functional program; operations without a rule are decomposed by torch, all others kept whole."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), without_triton():
         warnings.simplefilter("ignore")
         _detach_without_grad(program)
         program = program.run_decompositions({})

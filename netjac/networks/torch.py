@@ -26,6 +26,7 @@ from netjac.networks.arrays import to_jax, to_numpy
 from netjac.networks.aten.interpreter import run
 from netjac.networks.network import Network, Parameters, PureFunction
 from netjac.networks.shared import shared
+from netjac.networks.triton import without_triton
 
 MOST_OPEN_INPUTS = 16
 
@@ -285,7 +286,8 @@ def load_pt2(path: Path) -> ExportedNetwork:
         )
     try:
         pt2_archive.inspect(path)
-        program = torch.export.load(path)
+        with without_triton():
+            program = torch.export.load(path)
     except ModelLoadError:
         raise
     except Exception as error:

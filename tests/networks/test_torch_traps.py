@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,3 +168,19 @@ def test_the_hidden_state_of_a_recurrent_layer_has_a_name_of_its_own():
             return self.head(self.cell(x)[1][0][0])
 
     assert [spec.name for spec in nj.network(Last(), torch.ones(2, 3, 4)).layers] == ["cell.1", "head"]
+
+
+@pytest.mark.parametrize("given", ["module", "file"])
+def test_beside_tensorflow_triton_is_left_alone(given, tmp_path):
+    """Loaded after TensorFlow it ends the process, as the one here does; torch.export would load it."""
+    (tmp_path / "tensorflow.py").touch()
+    (tmp_path / "triton.py").write_text("import os; os._exit(3)")
+    torch.export.save(torch.export.export(nn.Linear(3, 2), (draw(2, 3).float(),)), tmp_path / "net.pt2")
+    net = {"module": "torch.nn.Linear(3, 2)", "file": "'net.pt2'"}[given]
+    code = f"import tensorflow, torch, netjac as nj; print(nj.jacobian({net}, torch.ones(2, 3)).to_numpy().shape)"
+    paths = os.pathsep.join([str(tmp_path), str(Path(nj.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "(2, 2, 3)\n"), done.stderr[-2000:]
