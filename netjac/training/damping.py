@@ -1,6 +1,6 @@
 """How far to go: the damping of each try, and what its success says about the next.
 
-Both strategies propose a `Try`: the step solves (JᵀHJ + damping · D) δ = −g and is taken times `length`. `gain` is the loss's
+Both strategies make a `Proposal`: the step solves (JᵀHJ + damping · D) δ = −g and is taken times `length`. `gain` is the loss's
 actual fall over the one that the quadratic model promised.
 """
 
@@ -9,16 +9,20 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 
+from netjac.training.secant import Forecasts
+
 STEEPEST = 1e12
 """Damping beyond which a step is too short to be told from none."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """One try's damping and length."""
+    """One try's damping and length; `curved`, with what JᵀHJ leaves out where the system has learned it
+    (`netjac.training.secant`)."""
 
     damping: float
     length: float = 1.0
+    curved: bool = False
 
 
 class Strategy(abc.ABC):
@@ -28,6 +32,10 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def proposal(self) -> Proposal:
         """What to try next."""
+
+    @abc.abstractmethod
+    def compared(self, fall: float, plain: float, curved: float) -> None:
+        """A try changed the loss by −`fall`, and by JᵀHJ or with what it leaves out should have by as much."""
 
     @abc.abstractmethod
     def accepted(self, gain: float) -> None:
@@ -51,10 +59,14 @@ class Nielsen(Strategy):
 
     def __init__(self, damping: float, least: float) -> None:
         self._damping, self._least, self._growth = damping, least, 2.0
+        self._forecasts = Forecasts()
 
     @property
     def proposal(self) -> Proposal:
-        return Proposal(self._damping)
+        return Proposal(self._damping, curved=self._forecasts.curved)
+
+    def compared(self, fall: float, plain: float, curved: float) -> None:
+        self._forecasts.compare(fall, plain, curved)
 
     def accepted(self, gain: float) -> None:
         self._damping = max(self._damping * max(1 / 3, 1 - (2 * min(gain, 1.0) - 1) ** 3), self._least)
@@ -78,6 +90,9 @@ class Halving(Strategy):
     @property
     def proposal(self) -> Proposal:
         return Proposal(self._least, self._length)
+
+    def compared(self, fall: float, plain: float, curved: float) -> None:
+        """Its steps are JᵀHJ's alone."""
 
     def accepted(self, gain: float) -> None:
         self._length = 1.0

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
 from netjac.errors import NonFiniteError, ShapeError
@@ -15,7 +14,7 @@ from netjac.progress import Progress, counted
 from netjac.training.damping import Strategy
 from netjac.training.problem import Part, Problem
 from netjac.training.result import Fit, Try, by_name
-from netjac.training.step import Attempt, System
+from netjac.training.step import Attempt, Before, System
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Descent:
         self._batch, self._generator = batch, np.random.default_rng(seed)
         self._tolerance = limits.tolerance if limits.tolerance is not None else (1e-10 if problem.wide else 1e-6)
         self._theta = problem.theta
-        self._D: jax.Array | None = None
+        self._before: Before | None = None
         self._best = (np.inf, problem.theta, 0)
         self._history: list[Try] = []
         self._converged = False
@@ -111,16 +110,18 @@ class Descent:
 
     def _iterated(self, number: int, part: Part) -> str | None:
         """One system, and tries until one is accepted."""
-        system = self._kind(part, self._theta, self._D, self._scaled)
-        self._D = system.D
+        system = self._kind(part, self._theta, self._before, self._scaled)
+        self._before = system.handed
         gradient = self._told(part, system.gradient)
         if gradient == 0:
             self._converged = True
             return "the gradient is zero"
         while True:
             proposal = self._strategy.proposal
-            step = system.attempt(proposal.damping, proposal.length, self._acceleration)
+            step = system.attempt(proposal, self._acceleration)
             fall = system.value - step.value
+            if np.isfinite(fall):
+                self._strategy.compared(fall, *step.forecasts)
             accepted = fall > 0
             if accepted:
                 self._theta = step.theta

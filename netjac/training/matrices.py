@@ -21,9 +21,10 @@ import numpy as np
 
 from netjac.training import functions as pieces
 from netjac.training.algebra import Matrix, by_cholesky, move, scale, told
+from netjac.training.damping import Proposal
 from netjac.training.functions import Sized
 from netjac.training.problem import Part
-from netjac.training.step import Attempt, Force, Solving, attempted
+from netjac.training.step import Attempt, Before, Force, Solving, attempted
 
 EXACT = 2**21
 """Operations (rows · M²) up to which J is triangularised instead of squared; beyond, that takes many times as long."""
@@ -51,18 +52,18 @@ class Way:
 class Matrices(Solving):
     """By a matrix."""
 
-    def __init__(self, part: Part, theta: jax.Array, D: jax.Array | None, scaled: bool) -> None:
+    def __init__(self, part: Part, theta: jax.Array, before: Before | None, scaled: bool) -> None:
         self.part, self.theta, self._way = part, theta, self._chosen(part)
-        before = jnp.zeros(part.problem.parameters) if D is None else D
+        (D,) = (jnp.zeros(part.problem.parameters),) if before is None else before
         if part.whole:
             ((sized, run),) = part.runs(part.problem.factored)
-            found = sized.call(self._way.point, theta, *run, before, scaled)
+            found = sized.call(self._way.point, theta, *run, D, scaled)
         else:
             M = part.problem.parameters
             gathered: Any = 0.0, jnp.zeros(M), jnp.zeros((M, M))
             for sized, run in part.runs(part.problem.factored):
                 gathered = sized.call(self._way.gather, theta, *run, gathered)
-            found = self._way.finish(*gathered, before, scaled)
+            found = self._way.finish(*gathered, D, scaled)
         told, g, self.D, self._matrix = found
         self.force = Force(g)
         self.value, self.gradient = np.asarray(told).tolist()
@@ -76,11 +77,11 @@ class Matrices(Solving):
         found: jax.Array = self._way.solve(self._matrix, self.D, force.g, damping)
         return found
 
-    def attempt(self, damping: float, length: float, accelerated: bool) -> Attempt:
+    def attempt(self, proposal: Proposal, accelerated: bool) -> Attempt:
         if accelerated or not self.part.whole:
-            return attempted(self, damping, length, accelerated)
+            return attempted(self, proposal, accelerated)
         ((sized, run),) = self.part.runs(self.part.problem.sized)
-        more = self.force.g, self.D, self._matrix, damping, length
+        more = self.force.g, self.D, self._matrix, proposal.damping, proposal.length
         return Attempt.of(*sized.call(self._way.try_, self.theta, *run, *more))
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from netjac.training.damping import Proposal
 from netjac.training.functions import Function
 from netjac.training.problem import Part
 from netjac.training.projection import Separated
-from netjac.training.step import Attempt, System
+from netjac.training.step import Attempt, Before, System
 
 
 class Projected(System):
@@ -20,15 +20,15 @@ class Projected(System):
 
     form = "projected"
 
-    def __init__(self, part: Part, theta: jax.Array, D: jax.Array | None, scaled: bool) -> None:
+    def __init__(self, part: Part, theta: jax.Array, before: Before | None, scaled: bool) -> None:
         self._part, self._theta = part, theta
         separate, run = _first(part)
-        before = jnp.zeros(len(separate.kept)) if D is None else D
+        before = separate.before(theta) if before is None else before
         if part.whole:
             found = separate.sized.call(separate.point, theta, *run, before, scaled)
         else:
             found = separate.reduced(theta, *_added(part, lambda one: one.gathered, theta), before, scaled)
-        told, self._g, self.D, self._matrix, self._least = found
+        told, self._g, self.handed, self._matrix, self._least = found
         self.value, self.gradient = np.asarray(told).tolist()
 
     @classmethod
@@ -38,15 +38,21 @@ class Projected(System):
         there, _ = separate.refitted(theta, *_added(part, lambda one: one.moments, theta))
         return there if part.value(there) < part.value(theta) else theta
 
-    def attempt(self, damping: float, length: float, accelerated: bool) -> Attempt:
+    def attempt(self, proposal: Proposal, accelerated: bool) -> Attempt:
         assert not accelerated
         separate, run = _first(self._part)
-        more = self._g, self.D, self._matrix, self._least, damping, length
+        share = float(proposal.curved)
+        more = self._g, self.handed, self._matrix, self._least, proposal.damping, proposal.length, share
         if self._part.whole:
-            return Attempt.of(*separate.sized.call(separate.try_, self._theta, *run, *more))
-        theta, numbers = separate.moved(self._theta, *more)
-        theta, far = separate.refitted(theta, *_added(self._part, lambda one: one.moments, theta))
-        return Attempt.of(theta, numbers.at[1].max(far), self._part.value(theta))
+            theta, numbers = separate.sized.call(separate.try_, self._theta, *run, *more)
+            promised, distance, held, bow, value = np.asarray(numbers).tolist()
+        else:
+            theta, numbers = separate.moved(self._theta, *more)
+            theta, far = separate.refitted(theta, *_added(self._part, lambda one: one.moments, theta))
+            promised, distance, held, bow = np.asarray(numbers.at[1].max(far)).tolist()
+            value = self._part.value(theta)
+        both = promised + share * bow, promised - (1 - share) * bow
+        return Attempt.told(theta, value, distance, held, promised, both)
 
 
 def _runs(part: Part) -> Iterator[tuple[Separated, tuple[Any, ...]]]:

@@ -10,6 +10,9 @@ outputs than features, F is made, and Σ F Φ, rather than the larger WᵀF; els
 
 S is shifted by `RIDGE` of its mean eigenvalue. Not a penalty: W moves by (S + ε)⁻¹ times the gradient left in it, so that the
 shift slows it down along combinations of features that hardly differ, and moves no optimum.
+
+What K leaves out, Kaufman's term and the features' own second derivatives, is learned from the gradients of the points
+(`netjac.training.secant`), and added to it where that foretells the falls of the loss better.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from netjac.plan.eliminate import Question as Asked
 from netjac.training.algebra import by_cholesky, move, scale, told
 from netjac.training.functions import Sized, value
 from netjac.training.readout import readout
+from netjac.training.secant import learned
 
 RIDGE = {False: 1e-6, True: 1e-10}
 """Shift of S over its mean eigenvalue, by whether the network computes in float64."""
@@ -89,13 +93,18 @@ class Separated:
     def bytes(self) -> int:
         """Of the matrices of a point."""
         P = len(self.kept)
-        return 8 * (3 * P * P + 3 * P * self.rows * len(self.layer))
+        return 8 * (6 * P * P + 3 * P * self.rows * len(self.layer))
 
     @property
     def pays(self) -> bool:
         """Whether a sample takes no more operations than JᵀJ of all parameters does."""
         P = len(self.kept)
         return P * P + P * self.rows * len(self.layer) <= (P + self.layer.size) ** 2
+
+    def before(self, theta: jax.Array) -> tuple[jax.Array, ...]:
+        """What the first point's matrix starts from."""
+        P = len(self.kept)
+        return jnp.zeros(P), jnp.zeros((P, P)), theta[self.kept].astype(jnp.float64), jnp.zeros(P)
 
     # Of one run ---------------------------------------------------------------------------------------------------
 
@@ -151,10 +160,10 @@ class Separated:
 
     @partial(jax.jit, static_argnums=0)
     def reduced(
-        self, theta: Any, total: Any, S: Any, B: Any, A: Any, T: Any, g: Any, D: Any, scaled: Any
+        self, theta: Any, total: Any, S: Any, B: Any, A: Any, T: Any, g: Any, before: Any, scaled: Any
     ) -> tuple[Any, ...]:
-        """Loss and largest entry of the gradient; K and the gradient that goes with it, by which W and b follow; D; and by
-        how much W and b alone would lower the loss."""
+        """Loss and largest entry of the gradient; the gradient that goes with K, by which W and b follow; what the next
+        point starts from: D, Q, and where and what that gradient was; K; and by how much W and b alone would lower the loss."""
         root = jnp.linalg.cholesky(self._shifted(S))
         moves = jax.scipy.linalg.cho_solve((root, True), B)
         U = jnp.moveaxis(T, 2, 0).reshape((len(S), -1))
@@ -166,7 +175,10 @@ class Separated:
         K = A - columns @ columns.T
         following = g - jnp.einsum("pqa,aq->p", T, back)
         both = jnp.concatenate([g, jnp.ravel(B)])
-        return told(total, both), following, scale(jnp.diag(A), D, scaled), (K,), 0.5 * jnp.sum(B * moves)
+        D, Q, there, slope = before
+        here = theta[self.kept].astype(jnp.float64)
+        handed = scale(jnp.diag(A), D, scaled), learned(Q, K, here - there, following - slope), here, following
+        return told(total, both), following, handed, K, 0.5 * jnp.sum(B * moves)
 
     @partial(jax.jit, static_argnums=0)
     def refitted(self, theta: jax.Array, S: Any, B: Any) -> tuple[jax.Array, jax.Array]:
@@ -178,12 +190,14 @@ class Separated:
 
     @partial(jax.jit, static_argnums=0)
     def moved(
-        self, theta: jax.Array, g: Any, D: Any, matrix: Any, least: Any, damping: Any, length: Any
+        self, theta: jax.Array, g: Any, handed: Any, K: Any, least: Any, damping: Any, length: Any, share: Any
     ) -> tuple[jax.Array, jax.Array]:
-        """The parameters with all but W and b moved, and what `netjac.training.algebra.move` tells."""
-        v = -by_cholesky(matrix, D, g, damping)
+        """The parameters with all but W and b moved by K + share · Q; what `netjac.training.algebra.move` tells, and by how
+        much less the loss falls by all of Q than without."""
+        D, Q, *_ = handed
+        v = -by_cholesky((K + share * Q,), D, g, damping)
         there, numbers = move(theta[self.kept], g, v, 0.0, D, damping, length)
-        return theta.at[self.kept].set(there), numbers.at[0].add(least)
+        return theta.at[self.kept].set(there), jnp.append(numbers.at[0].add(least), 0.5 * length**2 * (v @ Q @ v))
 
     def _shifted(self, S: jax.Array) -> jax.Array:
         return S + self.ridge * jnp.trace(S) / len(S) * jnp.eye(len(S))
@@ -191,12 +205,12 @@ class Separated:
     # All of it, where there is one run ----------------------------------------------------------------------------
 
     def point(self, sized: Sized, theta: Any, *run_and_more: Any) -> tuple[Any, ...]:
-        *run, D, scaled = run_and_more
-        return self.reduced(theta, *self.gathered(sized, theta, *run), D, scaled)
+        *run, before, scaled = run_and_more
+        return self.reduced(theta, *self.gathered(sized, theta, *run), before, scaled)
 
     def try_(self, sized: Sized, theta: Any, *run_and_more: Any) -> tuple[Any, ...]:
-        *run, g, D, matrix, least, damping, length = run_and_more
-        theta, numbers = self.moved(theta, g, D, matrix, least, damping, length)
+        *run, g, handed, K, least, damping, length, share = run_and_more
+        theta, numbers = self.moved(theta, g, handed, K, least, damping, length, share)
         theta, far = self.refitted(theta, *self.moments(sized, theta, *run))
         numbers = numbers.at[1].max(far)
         return theta, jnp.append(numbers, value(sized, theta, *run))

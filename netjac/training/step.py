@@ -12,6 +12,7 @@ import numpy as np
 
 from netjac.training import functions as pieces
 from netjac.training.algebra import move
+from netjac.training.damping import Proposal
 from netjac.training.problem import Part
 
 BENT = 0.75
@@ -20,38 +21,50 @@ HELD = 0.1
 """Share of the slope that damping takes up in a step that would be longer without."""
 
 
+Before = tuple[jax.Array, ...]
+"""What a point's system starts from: the last one's D, and what else its form hands on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """Where a try led, the loss there, summed, and the fall that the model promised; how far it was, relative to the
-    parameters, and whether it was so short because it was damped. A step that is not finite has an infinite loss."""
+    """Where a try led, the loss there, summed, and the fall that its model promised; how far it was, relative to the
+    parameters, and whether it was so short because it was damped. A step that is not finite has an infinite loss.
+    `forecasts` are the falls by JᵀHJ and with what that leaves out, of which `promised` is one."""
 
     theta: jax.Array
     value: float
     promised: float
     distance: float
     held_back: bool
+    forecasts: tuple[float, float]
 
     @classmethod
     def of(cls, theta: jax.Array, numbers: Any, value: Any = None) -> Attempt:
-        """With what `moved` tells and the loss, its last number where it is not given: waited for once."""
+        """With what `move` tells and the loss, its last number where it is not given: waited for once."""
         promised, distance, held, *last = np.asarray(numbers).tolist()
         value = last[0] if value is None else value
+        return cls.told(theta, value, distance, held, promised, (promised, promised))
+
+    @classmethod
+    def told(
+        cls, theta: jax.Array, value: float, distance: float, held: float, promised: float, both: tuple[float, float]
+    ) -> Attempt:
         finite = np.isfinite(promised) and np.isfinite(value)
-        return cls(theta, value if finite else np.inf, promised, distance, held > HELD)
+        return cls(theta, value if finite else np.inf, promised, distance, held > HELD, both)
 
 
 class System(abc.ABC):
     """The linear system of one point. `value` is the loss there, summed; `gradient` the largest entry of its gradient, in
-    magnitude; `D` what the next point's system starts from."""
+    magnitude; `handed` what the next point's system starts from."""
 
     form: ClassVar[str]
     value: float
     gradient: float
-    D: jax.Array
+    handed: Before
 
     @abc.abstractmethod
-    def __init__(self, part: Part, theta: jax.Array, D: jax.Array | None, scaled: bool) -> None:
-        """At `theta`, after another point's `D`."""
+    def __init__(self, part: Part, theta: jax.Array, before: Before | None, scaled: bool) -> None:
+        """At `theta`, after another point's."""
 
     @classmethod
     def start(cls, part: Part, theta: jax.Array) -> jax.Array:
@@ -59,7 +72,7 @@ class System(abc.ABC):
         return theta
 
     @abc.abstractmethod
-    def attempt(self, damping: float, length: float, accelerated: bool) -> Attempt:
+    def attempt(self, proposal: Proposal, accelerated: bool) -> Attempt:
         """The step with (JᵀHJ + damping · D) δ = −g, taken times `length`."""
 
 
@@ -77,17 +90,23 @@ class Solving(System):
     part: Part
     theta: jax.Array
     force: Force
+    D: jax.Array
+
+    @property
+    def handed(self) -> Before:  # type: ignore[override]
+        return (self.D,)
 
     @abc.abstractmethod
     def solve(self, force: Force, damping: float) -> jax.Array:
         """(JᵀHJ + damping · D)⁻¹ g, (M,) in float64."""
 
 
-def attempted(system: Solving, damping: float, length: float, accelerated: bool) -> Attempt:
+def attempted(system: Solving, proposal: Proposal, accelerated: bool) -> Attempt:
     """A try by `solve`, call by call: where samples come in several runs, and where steps are bent."""
+    damping = proposal.damping
     v = -system.solve(system.force, damping)
     bend = _bend(system, damping, v) if accelerated else jnp.zeros_like(v)
-    theta, numbers = move(system.theta, system.force.g, v, bend, system.D, damping, length)
+    theta, numbers = move(system.theta, system.force.g, v, bend, system.D, damping, proposal.length)
     return Attempt.of(theta, numbers, system.part.value(theta))
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import scipy.sparse.linalg
 
 from netjac.training import functions as pieces
+from netjac.training.damping import Proposal
 from netjac.training.problem import Part
-from netjac.training.step import Attempt, Force, Solving, attempted
+from netjac.training.step import Attempt, Before, Force, Solving, attempted
 
 PRODUCTS = 200
 """Most products with JᵀHJ of one solution by conjugate gradients."""
@@ -27,12 +28,12 @@ class Kernel(Solving):
 
     form = "kernel"
 
-    def __init__(self, part: Part, theta: jax.Array, D: jax.Array | None, scaled: bool) -> None:
+    def __init__(self, part: Part, theta: jax.Array, before: Before | None, scaled: bool) -> None:
         self.part, self.theta = part, theta
         total, g, u, self._K, self._factors = next(part.each(pieces.kernel, theta, factored=True))
         self._sized = part.problem.sized(part.count)
         one = jnp.maximum(jnp.trace(self._K) / len(self._K), jnp.finfo(jnp.float64).tiny)
-        self.D = jnp.full(part.problem.parameters, one) if D is None else D
+        self.D = jnp.full(part.problem.parameters, one) if before is None else before[0]
         self.force = Force(g, u)
         self.value, self.gradient = float(total), float(jnp.max(jnp.abs(g)))
 
@@ -42,8 +43,8 @@ class Kernel(Solving):
         found: jax.Array = self._sized.call(pieces.pulled_back, self._factors, weights)
         return found
 
-    def attempt(self, damping: float, length: float, accelerated: bool) -> Attempt:
-        return attempted(self, damping, length, accelerated)
+    def attempt(self, proposal: Proposal, accelerated: bool) -> Attempt:
+        return attempted(self, proposal, accelerated)
 
 
 class Products(Solving):
@@ -51,17 +52,18 @@ class Products(Solving):
 
     form = "cg"
 
-    def __init__(self, part: Part, theta: jax.Array, D: jax.Array | None, scaled: bool) -> None:
+    def __init__(self, part: Part, theta: jax.Array, before: Before | None, scaled: bool) -> None:
         self.part, self.theta = part, theta
         found = list(part.each(pieces.slope, theta))
         self.force = Force(sum(slope for _, slope in found[1:]) + found[0][1])
         self.value = float(sum(value for value, _ in found))
         self.gradient = float(jnp.max(jnp.abs(self.force.g)))
-        if D is None:
+        if before is not None:
+            (self.D,) = before
+        else:
             g = np.asarray(self.force.g)
             curvature = float(g @ self._product(g)) / max(float(g @ g), np.finfo(np.float64).tiny)
-            D = jnp.full(len(g), max(curvature, np.finfo(np.float64).tiny))
-        self.D = D
+            self.D = jnp.full(len(g), max(curvature, np.finfo(np.float64).tiny))
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         parts = self.part.each(pieces.curved, self.theta, np.asarray(v, np.float64))
@@ -77,8 +79,8 @@ class Products(Solving):
         )
         return jnp.asarray(found)
 
-    def attempt(self, damping: float, length: float, accelerated: bool) -> Attempt:
-        return attempted(self, damping, length, accelerated)
+    def attempt(self, proposal: Proposal, accelerated: bool) -> Attempt:
+        return attempted(self, proposal, accelerated)
 
 
 @jax.jit

@@ -111,8 +111,8 @@ def test_what_is_left_is_the_schur_complement_of_all_parameters_equations(hidden
             J, r = np.asarray(jax.jacrev(of)(theta)), np.asarray(of(theta)) - Y.ravel()
             A, g, own, rest = J.T @ J, J.T @ r, separate.layer.ravel(), separate.kept
             C, S = A[np.ix_(rest, own)], A[np.ix_(own, own)]
-            found = separate.sized.call(separate.point, theta, *run, jnp.zeros(len(rest)), False)
-            assert relative_error(found[3][0], A[np.ix_(rest, rest)] - C @ np.linalg.solve(S, C.T)) < 1e-6
+            found = separate.sized.call(separate.point, theta, *run, separate.before(theta), False)
+            assert relative_error(found[3], A[np.ix_(rest, rest)] - C @ np.linalg.solve(S, C.T)) < 1e-6
             assert relative_error(found[1], g[rest] - C @ np.linalg.solve(S, g[own])) < 1e-6
             assert np.asarray(found[0]) == pytest.approx([0.5 * r @ r, np.abs(g).max()], rel=1e-9)
         assert relative_error(found[1], g[rest]) < 1e-6
