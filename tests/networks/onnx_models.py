@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
@@ -79,7 +80,7 @@ def numbers(*shape, seed=5):
 def held(proto, *arrays, rtol=2e-4, atol=2e-5):
     """Every output beside ONNX Runtime's."""
     network = OnnxNetwork(proto)
-    found = network.prepare([])(network.parameters, tuple(map(jnp.asarray, arrays)))
+    found = jax.jit(network.prepare([]))(network.parameters, tuple(map(jnp.asarray, arrays)))
     for y, expected in zip(found, by_runtime(proto, *arrays), strict=True):
         assert y.shape == expected.shape
         np.testing.assert_allclose(y, expected, rtol, atol)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,7 @@ NETWORKS = {
 }
 
 
+@cache
 def exported(name):
     """The module in eval mode, what torch exports of it, and an input of three samples."""
     make, shape = NETWORKS[name]
@@ -101,7 +104,7 @@ def test_networks_that_torch_exports(name):
     def forward(values):
         return net.prepare([])(parameters, (values,))[0]
 
-    one = differences(lambda v: forward(v[None])[0], wide[0])
+    one = differences(jax.jit(lambda v: forward(v[None])[0]), wide[0])
     assert relative_error(in_float64[0], one) < 1e-6
 
 
