@@ -125,7 +125,8 @@ class Problem:
         """The same with the plan of J's factors."""
         sized = self.sized(count)
         if sized.plan is None:
-            sized.plan = self._question(self.samples.inputs(slice(0, count))).compiled()
+            with precise(self.wide):
+                sized.plan = self._question(self.samples.inputs(slice(0, count))).compiled()
         return sized
 
     def separated(self, count: int) -> Separated | None:
@@ -135,7 +136,8 @@ class Problem:
 
     def _kept_at(self, table: dict[int, T], count: int, make: Callable[[Question], T]) -> T:
         if count not in table:
-            table[count] = make(self._question(self.samples.inputs(slice(0, count))))
+            with precise(self.wide):  # not as the sums are, among which a new size comes up
+                table[count] = make(self._question(self.samples.inputs(slice(0, count))))
         return table[count]
 
     def part(self, which: slice | np.ndarray | None = None) -> Part:
