@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,10 @@ import numpy as np
 
 from netjac.parameters.questions import Arrays, Uses
 from netjac.parameters.uses import Contraction, Layout, Placed
+
+PAIRED = 4
+"""Units, and inputs, from which a layer's pairs are multiplied where there is one output, whose rows of J are no more than the
+samples. Of 10 units and 10 inputs that took a third of the time, of 10 and 4 four fifths, of 20 and 1 sixteen times."""
 
 
 def divided_alike(uses: Uses, rows: tuple[int, ...]) -> bool:
@@ -28,7 +33,7 @@ def divided_alike(uses: Uses, rows: tuple[int, ...]) -> bool:
 
 @partial(jax.jit, static_argnums=(0, 2))
 def normal(uses: Uses, arrays: Arrays, sizes: tuple[int, ...], H: jax.Array | None = None) -> jax.Array:
-    """(M, M) for uses that divide the rows into (N, m); with H (N, m, m), or (m, m) for all, JᵀHJ."""
+    """(M, M) for uses that divide the rows into (N, m), or (N,) for one output; with H (N, m, m), or (m, m) for all, JᵀHJ."""
     starts = [sum(sizes[:place]) for place in range(len(sizes) + 1)]
     total = jnp.zeros((starts[-1], starts[-1]))
     for a, one in enumerate(uses):
@@ -58,14 +63,22 @@ def _contracted(one: Placed, other: Placed, arrays: Arrays, H: jax.Array | None)
 def _apart(layout: Layout) -> bool:
     """Whether every index is δ's or h's alone, one run of them each, and only δ, which differs from sample to sample, tells a
     sample's outputs apart."""
-    if len(layout.arrays) != 2 or len(layout.out) != 2 or layout.out[0] not in layout.arrays[0]:
+    if len(layout.arrays) != 2 or len(layout.out) not in (1, 2) or layout.out[0] not in layout.arrays[0]:
         return False
-    sample, output = layout.out
+    sample, *output = layout.out
     upper, lower = ({*labels} - {sample} for labels in layout.arrays)
+    if not output and min(prod(layout.sizes[n] for n in side) for side in (upper, lower)) < PAIRED:
+        return False
     of_upper = [n in upper for n in layout.inn]
     changes = sum(a != b for a, b in pairwise(of_upper))
-    known = upper | lower <= {output, *layout.inn}
-    return known and not upper & lower and output not in lower and changes < 2 and {*layout.inn} <= upper | lower
+    known = upper | lower <= {*output, *layout.inn}
+    return (
+        known
+        and not upper & lower
+        and not lower.intersection(output)
+        and changes < 2
+        and {*layout.inn} <= upper | lower
+    )
 
 
 def _by_samples(one: Placed, other: Placed, arrays: Arrays, H: jax.Array | None) -> jax.Array:
@@ -96,7 +109,8 @@ def _parts(one: Placed, arrays: Arrays) -> tuple[jax.Array, jax.Array]:
         out, inn = sum_.use(one, arrays, part)
         own = [name for n, name in zip(layout.inn, inn, strict=True) if n in layout.arrays[part]]
         rows = out if part == 0 else out[:1]
-        found.append(sum_.sum([*rows, *own]).reshape((*(layout.rows[: len(rows)]), -1)))
+        divided = (layout.rows[0], prod(layout.rows[1:])) if part == 0 else layout.rows[:1]
+        found.append(sum_.sum([*rows, *own]).reshape((*divided, -1)))
     return found[0], found[1]
 
 
