@@ -18,6 +18,11 @@ def precise(wide: bool) -> AbstractContextManager[Any]:
     return nullcontext() if is_wide() == wide else jax.enable_x64(wide)
 
 
+def as_held(spec: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """In the dtype that JAX holds it in here and now: without 64-bit dtypes tokens of int64 are int32."""
+    return jax.ShapeDtypeStruct(spec.shape, jax.dtypes.canonicalize_dtype(spec.dtype))
+
+
 def multiplied(precision: str | None) -> AbstractContextManager[Any]:
     """Matrix products at a precision, for as long as something is traced; what is traced keeps it."""
     return jax.default_matmul_precision(precision)

@@ -20,7 +20,7 @@ from netjac.networks import network_of
 from netjac.networks.arrays import framework_of, to_jax, to_numpy
 from netjac.networks.held import NOTHING, Held
 from netjac.networks.network import Network, Seen, Spec
-from netjac.precision import is_wide, multiplied, precise
+from netjac.precision import as_held, is_wide, multiplied, precise
 from netjac.rules.independence import apart
 
 T = TypeVar("T")
@@ -251,7 +251,7 @@ def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[Any]) -> T
         named = dict(zip(parameters, values[: len(shapes)], strict=True))
         return function(named, values[len(shapes) :])
 
-    program, _ = trace(flat, *shapes, *specs)
+    program, _ = trace(flat, *map(as_held, (*shapes, *specs)))
     program.constants = {number: jnp.asarray(array) for number, array in program.constants.items()}
     outputs = dict(zip(network.output_names(len(program.outputs)), program.outputs, strict=True))
     inputs = dict(zip(names, program.inputs[len(shapes) :], strict=True))

@@ -42,7 +42,7 @@ RULES[_POINT] = mark
 
 def cast_exactly(x: Any, dtype: Any = None, **_: Any) -> Any:
     """A conversion as it stands in the graph, which was made in the computation's own dtype."""
-    return x if dtype is None else x.astype(str(dtype).removeprefix("torch."))
+    return x if dtype is None else x.astype(jax.dtypes.canonicalize_dtype(str(dtype).removeprefix("torch.")))
 
 
 RULES[cast_exactly.__name__] = cast_exactly

@@ -13,6 +13,7 @@ import jax.extend
 import jax.numpy as jnp
 
 from netjac.networks.network import Array, Parameters, PureFunction
+from netjac.precision import as_held
 
 Traceable = Callable[[dict[str, Array], tuple[Array, ...]], tuple[Array, ...]]
 
@@ -21,14 +22,14 @@ def traced(
     function: Traceable, parameters: Mapping[str, jax.ShapeDtypeStruct], inputs: Sequence[jax.ShapeDtypeStruct]
 ) -> PureFunction:
     """`function` for parameters and inputs of these shapes and dtypes; others dtypes of parameters are cast to them."""
-    names, dtypes = tuple(parameters), tuple(spec.dtype for spec in parameters.values())
+    names, held = tuple(parameters), tuple(map(as_held, parameters.values()))
     closed = jax.make_jaxpr(lambda values, arrays: function(dict(zip(names, values, strict=True)), arrays))(
-        tuple(parameters.values()), tuple(inputs)
+        held, tuple(map(as_held, inputs))
     )
     run = jax.extend.core.jaxpr_as_fun(closed)
 
     def replay(parameters: Parameters, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        values = [jnp.asarray(parameters[name]).astype(dtype) for name, dtype in zip(names, dtypes, strict=True)]
+        values = [jnp.asarray(parameters[name]).astype(spec.dtype) for name, spec in zip(names, held, strict=True)]
         return tuple(run(*values, *inputs))
 
     return replay

@@ -228,6 +228,7 @@ def test_shapes_that_do_not_fit(proto, rng, x):
         nj.jacobian(proto, (x, x))
 
 
+@pytest.mark.filterwarnings("error:Explicitly requested dtype int64")
 def test_whole_numbers_and_tokens(rng):
     nodes = [
         helper.make_node("Gather", ["table", "tokens"], ["e"], name="embedding"),
