@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from netjac.attacks.fgsm import positive
+from netjac.attacks.fgsm import positive, whole
 from netjac.attacks.given import Bounds, given
 from netjac.attacks.norms import dual, norm_of, steepest, understood
 from netjac.attacks.result import Attack
@@ -55,11 +55,8 @@ def deepfool(
     limit = None if epsilon is None else positive("epsilon", epsilon)
     if not 0 <= overshoot < float("inf"):
         raise RangeError(f"overshoot={overshoot!r} is not a share of a step; give one from 0, such as 0.02")
-    for name, value in (("steps", steps), ("candidates", candidates)):
-        if value < 1:
-            raise RangeError(f"{name}={value!r} leaves nothing to do; give a positive number")
-    rule = DeepFool(understood(norm), float(overshoot), int(steps), int(candidates))
-    how = How("DeepFool", rule.norm, limit, of, precision, memory, progress, rows=int(candidates))
+    rule = DeepFool(understood(norm), float(overshoot), whole("steps", steps), whole("candidates", candidates))
+    how = How("DeepFool", rule.norm, limit, of, precision, memory, progress, rows=rule.candidates)
     return attacked(model, given(X, y, targets, bounds), rule, how)
 
 

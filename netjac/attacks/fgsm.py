@@ -6,12 +6,14 @@ gradient itself, of length ε.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from netjac.attacks.given import Bounds, given
 from netjac.attacks.norms import INF, steepest, understood
@@ -83,8 +85,15 @@ def ascent(view: View, slots: Slots, scores: jax.Array, targeted: bool) -> jax.A
 
 def positive(name: str, value: float) -> float:
     """Raises `RangeError` for what is no positive, finite number."""
-    if not isinstance(value, int | float) and not hasattr(value, "__float__"):
+    if np.ndim(value) or (not isinstance(value, int | float) and not hasattr(value, "__float__")):
         raise RangeError(f"{name}={value!r} is no number; give a positive one, in the units of X")
     if not 0 < float(value) < INF:
         raise RangeError(f"{name}={value!r} is not positive and finite; give a size in the units of X")
     return float(value)
+
+
+def whole(name: str, value: int, least: int = 1) -> int:
+    """Raises `RangeError` for what is no whole number of at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or np.ndim(value) or operator.index(value) < least:
+        raise RangeError(f"{name}={value!r} is no whole number of {least} or more")
+    return operator.index(value)

@@ -93,7 +93,16 @@ def _classes(name: str, values: Any, samples: Any) -> np.ndarray | None:
     if array.ndim == 0 and name == "targets":
         array = np.broadcast_to(array, (count,))
     if array.shape != (count,):
-        hint = "; of one-hot rows, give their argmax(-1)" if array.ndim == 2 and len(array) == count else ""
+        rows = array.ndim == 2 and len(array) == count
+        hint = (
+            (
+                "; of one column, give it as [:, 0]"
+                if array.shape[1] == 1
+                else "; of one-hot rows, give their argmax(-1)"
+            )
+            if rows
+            else ""
+        )
         raise ShapeError(
             f"{name} is of shape {array.shape}; give ({count},), the number of a class for each sample{hint}"
         )
@@ -102,6 +111,11 @@ def _classes(name: str, values: Any, samples: Any) -> np.ndarray | None:
         raise ShapeError(
             f"{name} holds {array.dtype} that are no whole numbers; give the number of a class for each sample"
         )
+    far = np.abs(array.astype(np.float64)) >= 2.0**31  # what wraps around would be another class
+    if far.any():
+        raise RangeError(
+            f"{name}[{int(np.argmax(far))}] is {array[far][0]}, which is no class; give the number of a class"
+        )
     return array.astype(np.int32)
 
 
@@ -109,7 +123,7 @@ def _bounds(bounds: Bounds, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shape, dtype = first.shape[1:], first.dtype
     if bounds is None:
         return np.full(shape, -np.inf, dtype), np.full(shape, np.inf, dtype)
-    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2 or any(b is None for b in bounds):
         raise ShapeError(f"bounds={bounds!r} is no pair; give (low, high), numbers or arrays of shape {shape}, or None")
     try:
         low, high = (np.broadcast_to(np.asarray(to_numpy(b), dtype), shape) for b in bounds)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from netjac.attacks.fgsm import whole
 from netjac.attacks.given import Bounds, given
 from netjac.attacks.result import Attack
 from netjac.attacks.rounds import Moved, Samples, Slots, View, others
@@ -68,9 +69,7 @@ def jsma(
         raise ShapeError(
             f"gamma={gamma:g} of {features} features is less than the two that are changed in a step; give a larger share"
         )
-    if steps is not None and steps < 1:
-        raise RangeError(f"steps={steps!r} takes no step; give a positive number")
-    rule = Jsma(abs(float(theta)), most, most // 2 if steps is None else int(steps), theta > 0)
+    rule = Jsma(abs(float(theta)), most, most // 2 if steps is None else whole("steps", steps), theta > 0)
     how = How("JSMA", 0.0, None, of, precision, memory, progress, rows=2)
     return attacked(model, samples, rule, how)
 

@@ -15,14 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from netjac.attacks.fgsm import Fgsm, ascent, positive
+from netjac.attacks.fgsm import Fgsm, ascent, positive, whole
 from netjac.attacks.given import Bounds, given
 from netjac.attacks.norms import INF, steepest, understood, within
 from netjac.attacks.result import Attack
 from netjac.attacks.rounds import Moved, Samples, Slots, View
 from netjac.attacks.search import How, attacked
 from netjac.attacks.walk import walked
-from netjac.errors import RangeError
 from netjac.progress import Progress
 
 
@@ -56,10 +55,11 @@ def pgd(
     Raises what `fgsm` does, and `RangeError` for `steps` and `step_size` that are not positive.
     """
     length, order = positive("epsilon", epsilon), understood(norm)
-    if steps < 1:
-        raise RangeError(f"steps={steps!r} takes no step; give a positive number")
+    most = whole("steps", steps)
+    if seed is not None:
+        whole("seed", seed, 0)
     size = length if step_size is None else positive("step_size", step_size)
-    rule = Pgd(length, order, size, 1.0 if step_size is None else 0.0, int(steps), not all_steps)
+    rule = Pgd(length, order, size, 1.0 if step_size is None else 0.0, most, not all_steps)
     radius = length if random_start else 0.0
     run = partial(walked, jump=Fgsm(length, order))
     how = How("PGD", order, length, of, precision, memory, progress, all_steps, radius, seed, run=run)

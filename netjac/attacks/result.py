@@ -18,9 +18,9 @@ class Attack:
 
     `raw` (N, *in): the perturbed inputs as the attack made them. `adversarial` (N, *in): the same, clipped to `bounds`; it
     is these that are verified. `success` (N,) bool: whether the model's class is another than the label (targeted: is the
-    target) and, with an `epsilon`, the distance no larger. `distance` (N,) float64: the `norm` of adversarial − X over all
-    entries of a sample (norm 0: how many changed). `labels` and `predicted` (N,): the class started from, and that of
-    `adversarial`. A sample that fails has the iterate that came closest.
+    target) and, with an `epsilon`, the distance no larger, up to the rounding of X + ε. `distance` (N,) float64: the `norm` of
+    adversarial − X over all entries of a sample (norm 0: how many changed). `labels` and `predicted` (N,): the class started
+    from, and that of `adversarial`. A sample that fails has the iterate that came closest.
     """
 
     raw: Any

@@ -143,13 +143,15 @@ def _refuse_non_finite(raw: np.ndarray, start: int) -> None:
 def _result(
     given: Given, how: How, raw: np.ndarray, adversarial: np.ndarray, labels: np.ndarray, predicted: np.ndarray
 ) -> Attack:
-    distance = np.empty(given.count)
+    distance, size = np.empty(given.count), np.empty(given.count)
     for start in range(0, given.count, MOST_TOGETHER):
         run = slice(start, min(start + MOST_TOGETHER, given.count))
-        distance[run] = lengths(adversarial[run].astype(np.float64) - given.run(run.start, run.stop), how.norm)
+        x = given.run(run.start, run.stop)
+        distance[run], size[run] = lengths(adversarial[run].astype(np.float64) - x, how.norm), lengths(x, how.norm)
     success = predicted != labels if given.targets is None else predicted == given.targets
     if how.epsilon is not None:
-        success &= distance <= how.epsilon * (1 + 16 * float(jnp.finfo(raw.dtype).eps))
+        # A change of ε is one of ε only up to the rounding of x + ε, which grows with x.
+        success &= distance <= how.epsilon + float(jnp.finfo(raw.dtype).eps) * (16 * how.epsilon + size)
     raw, adversarial, success, distance, labels, predicted = (
         like(array, given.samples) for array in (raw, adversarial, success, distance, labels, predicted)
     )

@@ -8,12 +8,10 @@ known by their Keras path ("sequential/dense/kernel"), told apart in the same wa
 from __future__ import annotations
 
 import functools
-import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any
 
-import numpy as np
-
+from netjac.networks.settings import Same, settings
 from netjac.networks.trees import unique
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
@@ -60,8 +58,8 @@ def fingerprint(model: Any) -> Hashable:
     every = model._flatten_layers()
     return (
         tuple(_layer_fingerprint(layer) for layer in every),
-        tuple(_Held(function) for function in graphs_of(model)),
-        tuple((_Held(weight), tuple(weight.shape), weight.path) for weight in model.weights),
+        tuple(Same(function) for function in graphs_of(model)),
+        tuple((Same(weight), tuple(weight.shape), weight.path) for weight in model.weights),
     )
 
 
@@ -77,26 +75,6 @@ def graphs_of(model: Any) -> list[Any]:
     return graphs
 
 
-class _Held:
-    """An object compared by identity, and not kept alive where it can be referred to weakly."""
-
-    def __init__(self, held: Any) -> None:
-        try:
-            self.refer: Callable[[], Any] = weakref.ref(held)
-        except TypeError:
-            self.refer = lambda: held
-        self.identity = id(held)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        held = self.refer()
-        return isinstance(other, _Held) and held is not None and held is other.refer()
-
-    def __hash__(self) -> int:
-        return self.identity
-
-
 # Left behind by compiling and fitting.
 _TRAINING = frozenset({"optimizer", "history", "stop_training", "stop_predicting", "_jax_state", "_torch_params"})
 
@@ -110,20 +88,4 @@ def _bookkeeping() -> frozenset[str]:
 
 
 def _layer_fingerprint(layer: Any) -> Hashable:
-    skip = _bookkeeping()
-    settings = tuple((key, _value_fingerprint(value)) for key, value in vars(layer).items() if key not in skip)
-    return _Held(layer), layer._dtype_policy.name, layer._trainable, settings
-
-
-def _value_fingerprint(value: Any) -> Hashable:
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
-        return (type(value), value)
-    if isinstance(value, (tuple, list)):
-        return tuple(_value_fingerprint(item) for item in value)
-    if isinstance(value, dict):
-        return tuple((str(key), _value_fingerprint(item)) for key, item in value.items())
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return (value.shape, value.dtype.str, value.tobytes())
-    if callable(value) or hasattr(value, "shape"):
-        return _Held(value)
-    return (type(value),)
+    return Same(layer), layer._dtype_policy.name, layer._trainable, settings(layer, _bookkeeping())

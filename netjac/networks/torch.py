@@ -25,10 +25,12 @@ from netjac.networks import exported, pt2_archive
 from netjac.networks.arrays import to_jax, to_numpy
 from netjac.networks.aten.interpreter import run
 from netjac.networks.network import Network, Parameters, PureFunction
+from netjac.networks.settings import Same, settings
 from netjac.networks.shared import shared
 from netjac.networks.triton import without_triton
 
 MOST_OPEN_INPUTS = 16
+_BOOKKEEPING = frozenset(vars(torch.nn.Module()))
 
 
 class TorchNetwork(Network):
@@ -100,7 +102,21 @@ class TorchNetwork(Network):
             for name, t in self.module.named_buffers()
         )
         tree = None if self._paths is None else str(self._paths)
-        return repr(self.module), shapes, buffers, tree
+        return self._settings(), shapes, buffers, tree
+
+    def _settings(self) -> Hashable:
+        """What each submodule computes, beside its weights."""
+        weights = {id(t) for named in (self.module.parameters(), self.module.buffers()) for t in named}
+        return tuple(
+            (
+                name,
+                Same(type(m).forward),
+                tuple(m._forward_pre_hooks),
+                tuple(m._forward_hooks),
+                settings(m, _BOOKKEEPING, weights),
+            )
+            for name, m in self.module.named_modules()
+        )
 
     def flatten(self, x: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         names = self.input_names()
@@ -124,6 +140,19 @@ class TorchNetwork(Network):
         return [*names, *(f"input_{i}" for i in range(MOST_OPEN_INPUTS))] if open_ended else names
 
     def _given(self, x: Any, names: list[str]) -> dict[str, Any]:
+        given = self._by_name(x, names)
+        arguments = inspect.signature(self.module.forward).parameters
+        missing = [
+            n for n in names if n in arguments and arguments[n].default is inspect.Parameter.empty and n not in given
+        ]
+        if missing:
+            raise ShapeError(
+                f"{self.name!r} was given no {', '.join(map(repr, missing))}; forward takes {', '.join(names)}: give a tuple "
+                "of arrays in that order, or a dict by name"
+            )
+        return given
+
+    def _by_name(self, x: Any, names: list[str]) -> dict[str, Any]:
         if isinstance(x, Mapping):
             unknown = [name for name in x if name not in names]
             if unknown:
@@ -254,6 +283,9 @@ class ExportedNetwork(TorchNetwork):
         arguments = signature.child(0).num_children if signature is not None else 1
         names = list(self._program.graph_signature.user_inputs)
         return [str(name) for name in names][: max(arguments, len(names))]
+
+    def _settings(self) -> Hashable:
+        return None
 
     def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
         exported.refuse_other_shapes(self._program, inputs, self._name)

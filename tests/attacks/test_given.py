@@ -65,11 +65,14 @@ def test_bounds_may_differ_by_entry(name, network, X):
         (np.zeros(5, int), r"y is of shape \(5,\); give \(6,\)"),
         (np.eye(3)[[0, 1, 2, 0, 1, 2]], r"of one-hot rows, give their argmax"),
         (np.full(6, 0.5), "no whole numbers"),
+        (np.zeros((6, 1), int), r"of one column, give it as \[:, 0\]"),
+        (np.full(6, 2**32 + 1), r"y\[0\] is 4294967297, which is no class"),
+        (np.full(6, np.inf), r"y\[0\] is inf, which is no class"),
         (np.array(["a"] * 6), "no whole numbers|holds no numbers"),
     ],
 )
 def test_labels_of_another_shape_or_kind_are_refused(network, X, y, told):
-    with pytest.raises((nj.ShapeError, nj.NotDifferentiableError), match=told):
+    with pytest.raises((nj.ShapeError, nj.RangeError, nj.NotDifferentiableError), match=told):
         nj.attacks.fgsm(network, X, y, epsilon=0.1)
 
 
@@ -118,6 +121,8 @@ def test_one_of_several_outputs_may_be_named(X):
         ({"epsilon": 0.0}, "epsilon=0.0 is not positive"),
         ({"epsilon": np.nan}, "epsilon=nan is not positive"),
         ({"epsilon": "big"}, "epsilon='big' is no number"),
+        ({"epsilon": np.array([0.1, 0.2])}, "is no number"),
+        ({"epsilon": 1, "bounds": (None, 1)}, "is no pair"),
         ({"epsilon": 1, "bounds": (1, 0)}, "low ≤ high"),
         ({"epsilon": 1, "norm": 1}, "norm of an attack"),
         ({"epsilon": 1, "bounds": 1}, "is no pair"),
@@ -133,6 +138,8 @@ def test_arguments_out_of_range_are_refused(network, X, arguments, told):
     ("attack", "arguments"),
     [
         ("pgd", {"steps": 0}),
+        ("pgd", {"steps": 2.5}),
+        ("pgd", {"seed": -1}),
         ("pgd", {"step_size": -1.0}),
         ("deepfool", {"overshoot": -0.1}),
         ("deepfool", {"candidates": 0}),

@@ -149,3 +149,15 @@ def test_a_sure_network_has_a_direction_all_the_same(net, X, y):
         apart = np.sort(s)[-2] - np.sort(s)[-3]
         if apart > 20:
             assert np.array_equal(np.sign(change), np.sign(J[rival] - J[c]))
+
+
+@pytest.mark.parametrize("norm", ["inf", 2])
+@pytest.mark.parametrize("attack", [nj.attacks.fgsm, nj.attacks.pgd])
+def test_a_step_of_epsilon_from_a_large_input_counts_though_its_sum_is_rounded(attack, norm):
+    """200 + 0.3 in float32 is 200.30000305."""
+    W, b = np.array([[1, -1], [1, -1]], "float32"), np.array([0, 800.4], "float32")
+    found = attack(
+        nj.network(lambda x: x @ W + b, batched=True), np.full((1, 2), 200, "float32"), epsilon=0.3, norm=norm
+    )
+    assert found.predicted[0] != found.labels[0]
+    assert found.success.all()

@@ -6,6 +6,7 @@ import gc
 import pickle
 import sys
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,6 +154,68 @@ def test_a_changed_module_is_exported_anew():
     straight = nj.jacobian(module, draw(4, 3)).to_numpy()
     np.testing.assert_allclose(straight[0], module[0].weight.detach().numpy())
     assert not np.allclose(curved, straight)
+
+
+def test_an_input_that_is_not_given_is_named():
+    class Sum(nn.Module):
+        def forward(self, x, y, scale=1.0):
+            return scale * (x + y)
+
+    for given in (torch.ones(1, 3), {"x": torch.ones(1, 3)}, (torch.ones(1, 3),)):
+        with pytest.raises(nj.ShapeError, match="was given no 'y'; forward takes x, y, scale"):
+            nj.jacobian(Sum(), given)
+
+
+class Scaled(nn.Module):
+    """What it computes hangs on plain attributes as well as on weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.table, self.act, self.options = 2.0, torch.eye(3).double(), torch.tanh, {"twice": False}
+        self.record = SimpleNamespace(sign=1)
+
+    def forward(self, x):
+        y = self.record.sign * self.act(self.scale * (x @ self.table))
+        return 2 * y if self.options["twice"] else y
+
+
+def test_attributes_and_hooks_that_are_set_between_calls_are_seen():
+    module, x = Scaled(), torch.zeros(1, 3, dtype=torch.float64)
+
+    def slope():
+        return nj.jacobian(module, x).to_numpy()[0, 0, 0]
+
+    assert slope() == 2
+    module.scale = 5.0
+    assert slope() == 5
+    module.table.mul_(3)
+    assert slope() == 15
+    module.table = torch.eye(3).double() * 7
+    assert slope() == 35
+    module.options["twice"] = True
+    assert slope() == 70
+    module.record.sign = -1
+    assert slope() == -70
+    module.record.sign = 1
+    module.act = torch.exp
+    assert slope() == 70
+    assert nj.jacobian(module, x + 1).to_numpy()[0, 0, 0] > 1e15
+    hook = module.register_forward_hook(lambda m, inputs, y: 10 * y)
+    assert slope() == 700
+    hook.remove()
+    assert slope() == 70
+    module.forward = lambda x: 9 * x
+    assert slope() == 9
+
+
+def test_an_lstm_whose_weights_are_written_to_is_not_exported_again():
+    module, x = nn.LSTM(3, 2, batch_first=True).double(), draw(2, 2, 3)
+    nj.jacobian(module, x, of="output.0").to_numpy()
+    before = exported.counts["exports"]
+    with torch.no_grad():
+        module.weight_ih_l0.zero_()
+    assert not nj.jacobian(module, x, of="output.0").to_numpy().any()
+    assert exported.counts["exports"] == before
 
 
 def test_new_running_statistics_of_a_batch_norm_are_seen():
