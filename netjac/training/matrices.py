@@ -54,7 +54,7 @@ class Matrices(Solving):
 
     def __init__(self, part: Part, theta: jax.Array, before: Before | None, scaled: bool) -> None:
         self.part, self.theta, self._way = part, theta, self._chosen(part)
-        (D,) = (jnp.zeros(part.problem.parameters),) if before is None else before
+        (D,) = (np.zeros(part.problem.parameters),) if before is None else before
         if part.whole:
             ((sized, run),) = part.runs(part.problem.factored)
             found = sized.call(self._way.point, theta, *run, D, scaled)

@@ -69,9 +69,10 @@ class Problem:
         traced, point = question.point.traced, question.point
         with precise(point.wide):
             named = dict(zip(traced.parameters, point.arguments(), strict=False))
-            own = [jnp.ravel(named.pop(name)) for name in self.sizes.shapes]
+            own = [named.pop(name) for name in self.sizes.shapes]
             dtype = computation_dtype(point.arrays) or jnp.result_type(*own)
-            return jnp.concatenate([jnp.asarray(part, dtype) for part in own]), named
+            # One array from the host, where each operation of JAX by itself takes as long as a step of a small fit.
+            return jnp.asarray(np.concatenate([np.ravel(np.asarray(part)).astype(dtype) for part in own])), named
 
     def _fitting(self) -> int:
         """How many samples a run has: as many as fit, in runs of about equal size."""

@@ -101,10 +101,10 @@ class Separated:
         P = len(self.kept)
         return P * P + P * self.rows * len(self.layer) <= (P + self.layer.size) ** 2
 
-    def before(self, theta: jax.Array) -> tuple[jax.Array, ...]:
+    def before(self, theta: jax.Array) -> tuple[np.ndarray, ...]:
         """What the first point's matrix starts from."""
         P = len(self.kept)
-        return jnp.zeros(P), jnp.zeros((P, P)), theta[self.kept].astype(jnp.float64), jnp.zeros(P)
+        return np.zeros(P), np.zeros((P, P)), np.asarray(theta)[self.kept].astype(np.float64), np.zeros(P)
 
     # Of one run ---------------------------------------------------------------------------------------------------
 

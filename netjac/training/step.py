@@ -21,7 +21,7 @@ HELD = 0.1
 """Share of the slope that damping takes up in a step that would be longer without."""
 
 
-Before = tuple[jax.Array, ...]
+Before = tuple[jax.Array | np.ndarray, ...]
 """What a point's system starts from: the last one's D, and what else its form hands on."""
 
 

@@ -33,7 +33,7 @@ class Kernel(Solving):
         total, g, u, self._K, self._factors = next(part.each(pieces.kernel, theta, factored=True))
         self._sized = part.problem.sized(part.count)
         one = jnp.maximum(jnp.trace(self._K) / len(self._K), jnp.finfo(jnp.float64).tiny)
-        self.D = jnp.full(part.problem.parameters, one) if before is None else before[0]
+        self.D = jnp.full(part.problem.parameters, one) if before is None else jnp.asarray(before[0])
         self.force = Force(g, u)
         self.value, self.gradient = float(total), float(jnp.max(jnp.abs(g)))
 
@@ -59,7 +59,7 @@ class Products(Solving):
         self.value = float(sum(value for value, _ in found))
         self.gradient = float(jnp.max(jnp.abs(self.force.g)))
         if before is not None:
-            (self.D,) = before
+            self.D = jnp.asarray(before[0])
         else:
             g = np.asarray(self.force.g)
             curvature = float(g @ self._product(g)) / max(float(g @ g), np.finfo(np.float64).tiny)
