@@ -1,7 +1,7 @@
 """`python -m benchmarks.attacks [ATTACK …]`: adversarial examples by netjac, Foolbox and torchattacks, side by side.
 
-Each way has a process of its own and one thread, and they are called in turn; what counts is the least processor time of all
-calls. Rows are printed as they are measured.
+Each way has a process of its own and one thread, all on one processor, and they are called in turn; what counts is the least
+processor time of all calls. Rows are printed as they are measured.
 
 The floor of an attack whose number of gradients is fixed is so many bare gradients, by torch or by netjac, whichever are
 faster here, and the forward pass that verifies the result: no way of taking the same steps gets under it.
