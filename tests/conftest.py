@@ -1,4 +1,4 @@
-"""Hypothesis without randomness, so that a suite that passed passes again; programs compiled cheaply, and dropped in time.
+"""Nothing is left to chance, so that a suite that passed passes again; programs compiled cheaply, and dropped in time.
 
 Most of the suite's time XLA compiles programs that run once. Its plainer code generator, without optimisation, takes half
 the time for the same mathematics. Where the rounding or the size of the very code that users get is what is tested
@@ -7,10 +7,13 @@ users run it. `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 make test` tests ever
 """
 
 import os
+import random
+import sys
 from contextlib import suppress
 from importlib.metadata import version
 
 import jax
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -55,6 +58,27 @@ def pytest_collection_modifyitems(items):
     """The files that take longest first, so that no worker waits for one at the end."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
+
+def _seed():
+    """Keras draws its weights' seeds by `random`, scikit-learn by NumPy's one generator."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _seeded(_seeded_file):
+    _seed()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _seeded_file():
+    """What a file's own fixtures draw must not hang on which file its worker ran before."""
+    _seed()
 
 
 @pytest.fixture(autouse=True, scope="module")

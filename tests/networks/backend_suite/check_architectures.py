@@ -21,17 +21,24 @@ def test_derivatives_agree_in_float64(name):
     assert_agrees(ARCHITECTURES[name](), "float64", 1e-12, batch=1)
 
 
-# Of some million units a few lie so near relu's kink that two roundings of float32 fall on either side of it; in float64,
-# above, none does.
-KINKED = {"MobileNetV2": 2e-2, "ResNet50": 2e-2}
+def without_kinks(model):
+    """The same network with softplus for relu: of some million units a few lie so near relu's kink that two roundings of
+    float32 fall on either side of it, and what they pass on then differs wholly. In float64, above, none does."""
+
+    def smooth(layer):
+        if isinstance(layer, L.ReLU) or getattr(layer, "activation", None) is keras.activations.relu:
+            return L.Activation("softplus", name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    return keras.models.clone_model(model, clone_function=smooth)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_jacobian_agrees_with_the_backends_own(name):
-    model = ARCHITECTURES[name]()
+    model = without_kinks(ARCHITECTURES[name]())
     x = np.random.default_rng(0).standard_normal((2, *model.input_shape[1:])).astype(np.float32)
     J = nj.jacobian(model, x)
     assert J.batch == 2
     ours, theirs = np.asarray(J), np.asarray(nj.jacobian(model, x, engine="framework"))
     assert ours.dtype == theirs.dtype == np.float32
-    assert np.linalg.norm(ours - theirs) <= KINKED.get(name, 5e-6) * np.linalg.norm(theirs)
+    assert np.linalg.norm(ours - theirs) <= 5e-6 * np.linalg.norm(theirs)
