@@ -6,7 +6,6 @@ neither plans nor compiles again.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +18,7 @@ from netjac.alive import Choosing, choosing
 from netjac.execute import Primal, accumulate, evaluated
 from netjac.factors.pattern import Pattern, labels_of
 from netjac.factors.refine import densify
-from netjac.graph.key import Key
+from netjac.graph.key import Key, Recent
 from netjac.graph.program import Program
 from netjac.plan.eliminate import Linearised, Question
 from netjac.plan.plan import Answer, Plan
@@ -28,8 +27,6 @@ from netjac.precision import is_wide, multiplied
 from netjac.rules.loops import directions
 
 MOST_PLANS = 128
-_PLANS: OrderedDict[Hashable, Compiled] = OrderedDict()
-_SWEEPS: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
 counts = {"plans": 0, "traces": 0}
 
 
@@ -46,6 +43,10 @@ class Compiled:
     tied: frozenset[tuple[int, int]]
     run: Callable[..., tuple[list[jax.Array], list[jax.Array]]]
     choosing: Choosing | None = None
+
+
+_PLANS: Recent[Compiled] = Recent(MOST_PLANS)
+_SWEEPS: Recent[Callable[..., Any]] = Recent(MOST_PLANS)
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,7 @@ class Posed:
 
 def compiled(program: Program, posed: Posed) -> Compiled:
     """The plan for a question and its jitted function, from the cache or made now."""
-    return _cached(_PLANS, posed.place, lambda: _compile(program, posed))
-
-
-def _cached(cache: OrderedDict[Hashable, Any], place: Hashable, make: Callable[[], Any]) -> Any:
-    if place in cache:
-        cache.move_to_end(place)
-        return cache[place]
-    made = cache[place] = make()
-    while len(cache) > MOST_PLANS:
-        cache.popitem(last=False)
-    return made
+    return _PLANS.once(posed.place, lambda: _compile(program.bare, posed))
 
 
 def _compile(program: Program, posed: Posed) -> Compiled:
@@ -119,9 +110,9 @@ def ready(
     precision: str | None,
 ) -> Compiled:
     """A plan that was made from a compiled one, compiled itself; `identity` is equal for equal plans."""
-    linearised = Linearised(program)
+    linearised = Linearised(program.bare)
     make = lambda: Compiled(plan, tied, _jitted(plan, linearised, question, tied, precision, False))  # noqa: E731
-    return _cached(_PLANS, ("made", identity, precision), make)
+    return _PLANS.once(("made", identity, precision), make)
 
 
 def _jitted(
@@ -209,7 +200,7 @@ def swept(
     "push": Σ J·v, from one array of tangents for each of `wrt`. "pull": uᵀJ as one array for each, from one of cotangents.
     """
     place = (identity, direction, wrt, of, precision, is_wide())
-    return _cached(_SWEEPS, place, lambda: _sweep(program, direction, wrt, of, precision))
+    return _SWEEPS.once(place, lambda: _sweep(program.bare, direction, wrt, of, precision))
 
 
 def _sweep(

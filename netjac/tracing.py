@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from netjac.errors import NonFiniteError, NotDifferentiableError, ShapeError, UnknownNameError
-from netjac.graph.key import key
+from netjac.graph.key import Key, key
+from netjac.graph.kind import Kind
 from netjac.graph.preactivation import preactivation
 from netjac.graph.program import Program, trace
 from netjac.networks import network_of
@@ -32,8 +33,8 @@ FLOAT_TYPES = frozenset(map(jnp.dtype, FLOATS))
 class Traced:
     """A program with the names that can be asked for.
 
-    `inputs`, `outputs`, `parameters` and `layers` map names to values; `identity` is equal for equal programs; `known`
-    keeps what was worked out for questions that are asked again.
+    `inputs`, `outputs`, `parameters` and `layers` map names to values. `known` keeps what was worked out for questions that
+    are asked again; what was compiled is kept by `kind`, for all networks alike.
     """
 
     program: Program
@@ -41,9 +42,14 @@ class Traced:
     outputs: dict[str, int]
     parameters: dict[str, int]
     layers: dict[str, int]
-    identity: Hashable
+    kind: Kind
     seen: Seen
     known: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> Key:
+        """Equal for equal programs."""
+        return self.kind.identity
 
     def once(self, place: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, made once for this trace."""
@@ -236,11 +242,13 @@ def _traced(
         while len(network.traces) >= MOST_TRACES:
             network.traces.pop(next(iter(network.traces)))
         with multiplied(precision):
-            network.traces[place] = _trace(network, names, arrays)
+            network.traces[place] = _trace(network, names, arrays, wide, precision)
     return network.traces[place]
 
 
-def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[Any]) -> Traced:
+def _trace(
+    network: Network, names: tuple[str, ...], arrays: Sequence[Any], wide: bool, precision: str | None
+) -> Traced:
     specs = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
     function = network.prepare(specs)
     dtype = computation_dtype(arrays)
@@ -261,7 +269,7 @@ def _trace(network: Network, names: tuple[str, ...], arrays: Sequence[Any]) -> T
         outputs,
         dict(zip(parameters, program.inputs, strict=False)),
         dict(program.points),
-        key(program),
+        Kind(program.bare, key(program), wide, precision),
         _seen(network, program, inputs, outputs),
     )
 

@@ -22,13 +22,14 @@ from netjac.calibration import rates
 from netjac.compiled import answers, samples_tied
 from netjac.errors import NonFiniteError, ShapeError, UnsupportedOperationError
 from netjac.execute import evaluated
+from netjac.graph.kind import Kind
 from netjac.graph.program import trace
 from netjac.jacobian import input_names, output_names, refuse_integers
 from netjac.plan.eliminate import Linearised, Question
 from netjac.plan.plan import Plan
 from netjac.plan.search import Setting, search
 from netjac.precision import multiplied, precise
-from netjac.tracing import Point, Traced, meet
+from netjac.tracing import Point, meet
 
 # How far the rows of a softmax may be from 1 in sum.
 SUM_TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
@@ -40,35 +41,34 @@ class Scores:
     """The scores as functions of the weights and of x (B, *in), for as many samples as were traced; traceable.
 
     `value` is the value of the program that they are read from; where `logarithms` holds, it is probabilities. Nothing here
-    leads to the model: what is compiled is kept with the trace.
+    leads to the model: what is compiled serves all networks of the kind. `name` is that of the network, for errors.
     """
 
-    traced: Traced
+    kind: Kind
     value: int
     logarithms: bool
-    precision: str | None
     name: str
 
     @property
     def samples(self) -> int:
-        return self.traced.program.shape(self.value)[0]
+        return self.kind.program.shape(self.value)[0]
 
     @property
     def classes(self) -> int:
-        return self.traced.program.shape(self.value)[1]
+        return self.kind.program.shape(self.value)[1]
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        return self.traced.program.shape(self.traced.program.inputs[-1])[1:]
+        return self.kind.program.shape(self.kind.program.inputs[-1])[1:]
 
     @property
     def convolves(self) -> bool:
         """Whether there is a convolution on the way to the scores."""
-        return any(eqn.name == "conv_general_dilated" for eqn in self.traced.program.equations)
+        return any(eqn.name == "conv_general_dilated" for eqn in self.kind.program.equations)
 
     def __call__(self, weights: Sequence[Any], x: jax.Array) -> jax.Array:
         """(B, classes)."""
-        found = evaluated_at(self.traced, self.precision, self.value, weights, x)
+        found = evaluated_at(self.kind, self.value, weights, x)
         return jnp.log(jnp.maximum(found, jnp.finfo(found.dtype).tiny)) if self.logarithms else found
 
     def rows(self, weights: Sequence[Any], x: jax.Array, combined: jax.Array) -> jax.Array:
@@ -78,7 +78,7 @@ class Scores:
         if not plan.answers:
             return jnp.zeros(shape, x.dtype)
         program = linearised.program
-        with multiplied(self.precision):
+        with multiplied(self.kind.precision):
             primal = evaluated(plan, program, [*weights, x, combined], list(program.constants.values()), question.of)
             found = answers(plan, linearised, question, frozenset({(0, 0)}), primal, 0)
         return found[0].reshape(shape)
@@ -100,12 +100,12 @@ class Scores:
 
     def memory(self, rows: int) -> float:
         """Bytes a sample, about: every value of the forward pass, and the largest once for each row that is pulled back."""
-        every, largest = self.traced.once("sizes of values", self._sizes)
+        every, largest = self.kind.once("sizes of values", self._sizes)
         return (every + 2 * rows * largest) / self.samples
 
     def _sizes(self) -> tuple[int, int]:
         """Bytes of all values together, and of the largest."""
-        program = self.traced.program
+        program = self.kind.program
         numbers = {*program.inputs[-1:], *(r for eqn in program.equations for r in eqn.results)}
         sizes = [program.size(n) * program.dtype(n).itemsize for n in numbers if hasattr(program.types[n], "shape")]
         return sum(sizes), max(sizes)
@@ -180,7 +180,7 @@ def classifier(model: Any, x: np.ndarray, of: str | None, precision: str) -> Cla
     _refuse_shape(point, outputs[0], value)
     # What a network ends in does not change with its weights, so it is looked at once.
     found, logarithms = point.traced.once(("scores", of), lambda: _read_from(point, value, of is None))
-    return Classifier(point, Scores(point.traced, found, logarithms, precision, network.name), outputs[0])
+    return Classifier(point, Scores(point.traced.kind, found, logarithms, network.name), outputs[0])
 
 
 def _refuse_shape(point: Point, name: str, value: int) -> None:
@@ -218,21 +218,21 @@ def _read_from(point: Point, value: int, through: bool) -> tuple[int, bool]:
     return value, True
 
 
-def evaluated_at(traced: Traced, precision: str | None, value: int, weights: Sequence[Any], x: jax.Array) -> jax.Array:
+def evaluated_at(kind: Kind, value: int, weights: Sequence[Any], x: jax.Array) -> jax.Array:
     """A value of the program at x; traceable."""
-    program, fixed = traced.program, len(traced.program.inputs) - 1
-    with multiplied(precision):
+    program, fixed = kind.program, len(kind.program.inputs) - 1
+    with multiplied(kind.precision):
         found = program.evaluate((*weights[:fixed], x), list(weights[fixed:]), program.needed([value]))[value]
     return jnp.asarray(found)
 
 
 def values(point: Point, value: int, weights: Sequence[Any] | None = None, x: np.ndarray | None = None) -> np.ndarray:
     """The numbers of a value of the program at the point, or with other weights at other samples x (B, *in)."""
-    traced, precision = point.traced, point.precision
+    kind = point.traced.kind
     with precise(point.wide):
-        run = traced.once(("value", value), lambda: jax.jit(partial(evaluated_at, traced, precision, value)))
+        run = kind.once(("value", value), lambda: jax.jit(partial(evaluated_at, kind, value)))
         if weights is None:
-            weights = (*point.arguments()[:-1], *traced.program.constants.values())
+            weights = (*point.arguments()[:-1], *point.traced.program.constants.values())
         return np.asarray(run(weights, point.arrays[0] if x is None else x))
 
 

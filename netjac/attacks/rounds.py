@@ -218,14 +218,14 @@ def at_rest(samples: Samples) -> Slots:
 
 
 def compiled(scores: Scores, what: str, function: Callable[..., Any], over: int | None = None) -> Callable[..., Any]:
-    """The function compiled, kept with the trace that it is of; `over`: the argument whose memory the result may take."""
+    """The function compiled, kept for the kind of network; `over`: the argument whose memory the result may take."""
 
     def run(*given: Any) -> Any:
-        with multiplied(scores.precision):
+        with multiplied(scores.kind.precision):
             return function(*given)
 
     place: Hashable = ("attack", what, scores.value, scores.logarithms)
-    return scores.traced.once(place, lambda: jax.jit(run, donate_argnums=() if over is None else (over,)))
+    return scores.kind.once(place, lambda: jax.jit(run, donate_argnums=() if over is None else (over,)))
 
 
 def _judged(rule: Rule, view: View, samples: Samples, slots: Slots) -> tuple[Slots, jax.Array]:

@@ -1,13 +1,15 @@
 """A program's identity: equal keys mean equal computations, whichever functions they were traced from.
 
-Compiled plans are kept by this key, so a fresh lambda around the same network in every iteration of a loop is traced
-again but never compiled again, and a network that changed is never answered from the old one's plan.
+What is compiled is kept by this key, so a fresh lambda around the same network in every iteration of a loop is traced again
+but never compiled again, and a network that changed is never answered from the old one's plan. What values are called does
+not count: each Keras model names its layers anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.extend.core as jex
@@ -15,6 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from netjac.graph.program import Equation, Program, flatten
+from netjac.points import PRIMITIVE as POINT
+
+T = TypeVar("T")
 
 Above = tuple[Hashable, ...]
 """The functions with derivatives of their own inside whose derivative something is read."""
@@ -36,8 +41,26 @@ class Key:
         return self._hash
 
 
+class Recent(Generic[T]):
+    """What was made of late, by its key: the `most` that were asked for last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._made: OrderedDict[Hashable, T] = OrderedDict()
+
+    def once(self, place: Hashable, make: Callable[[], T]) -> T:
+        """What is kept there, or `make`'s."""
+        if place in self._made:
+            self._made.move_to_end(place)
+            return self._made[place]
+        made = self._made[place] = make()
+        while len(self._made) > self._most:
+            self._made.popitem(last=False)
+        return made
+
+
 def key(program: Program) -> Key:
-    """Everything of the program but the values of its constants."""
+    """Everything of the program but the values of its constants, and names."""
     return Key(_content(program, ()))
 
 
@@ -52,7 +75,6 @@ def _content(program: Program, above: Above) -> Hashable:
             (eqn.primitive, eqn.operands, _told(eqn, [program.types[n] for n in eqn.operands], above))
             for eqn in program.equations
         ),
-        tuple(program.points.items()),
     )
 
 
@@ -66,6 +88,8 @@ def _told(eqn: Equation, types: Sequence[Any], above: Above) -> Hashable:
     Each call of such a function carries an object of its own, so that no two relus would be equal.
     """
     given = eqn.parameters
+    if eqn.name == POINT:
+        return ()
     smooth = all(jnp.issubdtype(one.dtype, jnp.floating) for one in types)
     if eqn.name != "custom_jvp_call" or given["symbolic_zeros"] or not smooth:
         return _static(given, above)

@@ -7,7 +7,7 @@ Calls that only group equations (jit, remat, closed calls) are inlined; calls th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,11 @@ class Program:
         return hasattr(self.types[value], "shape") and bool(
             jnp.issubdtype(self.dtype(value), jnp.inexact) and self.size(value)
         )
+
+    @cached_property
+    def bare(self) -> Program:
+        """The same without the arrays that it closes over, for what outlives the network: they may be its weights."""
+        return replace(self, constants=dict.fromkeys(self.constants))
 
     @cached_property
     def producer(self) -> dict[int, int]:

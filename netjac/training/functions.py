@@ -1,13 +1,14 @@
 """What is asked of a run of samples: the loss, its slope and its curvature by the parameters, each as one jitted function.
 
-Sums over samples are taken in float64 whatever the network computes in. What a run of one size needs is traced once and kept
-with the network's trace.
+Sums over samples are taken in float64 whatever the network computes in. What a run of one size needs is traced once for all
+networks of a kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -15,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from netjac.compiled import Compiled
+from netjac.graph.kind import Kind
 from netjac.parameters import questions
-from netjac.parameters.factored import Question, Sizes
+from netjac.parameters.factored import Question
 from netjac.parameters.kernel import gram
 from netjac.parameters.normal import divided_alike
 from netjac.parameters.normal import normal as paired
@@ -31,27 +33,29 @@ Function = Callable[..., Any]
 
 
 class Sized:
-    """The functions for runs of one size. `theta` is the vector of trainable parameters, `rest` all others by name.
+    """The functions for runs of one size. `theta` is the vector of trainable parameters, `rest` all others in order.
 
-    It is kept with the network's trace, and so holds neither the network nor its data.
+    It is kept for all networks of the kind, and so holds neither a network nor its data.
     """
 
-    def __init__(self, question: Question, loss: Loss) -> None:
-        point = question.point
-        self.loss, self.sizes, self.wide, self.precision = loss, question.sizes, point.wide, point.precision
-        self.program, self.parameters = point.traced.program, tuple(point.traced.parameters)
-        self.constants = list(self.program.constants.values())
-        wrt, self.of = question.values(point)
-        self.shape = self.program.shape(self.of)
+    def __init__(self, kind: Kind, parameters: Sequence[int], wrt: tuple[int, ...], of: int, loss: Loss) -> None:
+        self.loss, self.kind, self.of = loss, kind, of
+        self.program, self.shape = kind.program, kind.program.shape(of)
+        self.outputs_each = prod(self.shape[1:])
+        self.each = tuple(self.program.size(n) for n in wrt)
         self.plan: tuple[Compiled, questions.Uses] | None = None
-        self._dtypes = [self.program.dtype(n) for n in wrt]
+        ends = accumulate(self.each)
+        self._trained = {n: slice(end - size, end) for n, size, end in zip(wrt, self.each, ends, strict=True)}
+        self._parameters = tuple(parameters)
         self._jitted: dict[Function, Function] = {}
 
     @classmethod
     def at(cls, question: Question, loss: Loss) -> Sized:
-        """The one that this network, output and loss have for the question's number of samples."""
-        place = ("fit", question.of, type(loss), tuple(question.sizes.shapes))
-        return question.point.traced.once(place, lambda: cls(question, loss))
+        """The one that this kind of network, output and loss have for the question's number of samples."""
+        traced, (wrt, of) = question.point.traced, question.values(question.point)
+        parameters = tuple(traced.parameters.values())
+        place = ("fit", parameters, wrt, of, type(loss))
+        return traced.kind.once(place, lambda: cls(traced.kind, parameters, wrt, of, loss))
 
     def call(self, function: Function, *arguments: Any) -> Any:
         """`function(self, *arguments)`, jitted and traced once."""
@@ -72,17 +76,18 @@ class Sized:
     @property
     def paired(self) -> bool:
         """Whether JᵀHJ is made from the factors of J: many outputs, which every factor has as an axis of their own."""
-        return many_outputs(self.sizes) and divided_alike(self.uses, (self.shape[0], self.sizes.rows))
+        return many(self.outputs_each) and divided_alike(self.uses, (self.shape[0], self.outputs_each))
 
     # Traceable pieces --------------------------------------------------------------------------------------------
 
-    def inputs(self, theta: jax.Array, rest: dict[str, jax.Array], run: Sequence[jax.Array]) -> list[jax.Array]:
-        """The program's own inputs: parameters by name, then the samples."""
+    def inputs(self, theta: jax.Array, rest: Sequence[jax.Array], run: Sequence[jax.Array]) -> list[jax.Array]:
+        """The program's own inputs: parameters, then the samples."""
         own = {
-            name: theta[place].reshape(self.sizes.shapes[name]).astype(dtype)
-            for (name, place), dtype in zip(self.sizes.columns.items(), self._dtypes, strict=True)
+            n: theta[place].reshape(self.program.shape(n)).astype(self.program.dtype(n))
+            for n, place in self._trained.items()
         }
-        return [*(own[name] if name in own else rest[name] for name in self.parameters), *run]
+        others = iter(rest)
+        return [*(own[n] if n in own else next(others) for n in self._parameters), *run]
 
     def outputs(self, theta: jax.Array, rest: Any, run: Any, constants: Any) -> jax.Array:
         """y, in the network's own dtype."""
@@ -101,14 +106,14 @@ class Sized:
         """J, (rows, M)."""
         arrays = self.factors(theta, rest, run, constants)
         with self.computing():
-            found: jax.Array = questions.entries(self.uses, arrays, prod(self.shape), self.sizes.each)
+            found: jax.Array = questions.entries(self.uses, arrays, prod(self.shape), self.each)
             return found
 
     def computing(self) -> AbstractContextManager[Any]:
         """The context of what the network itself computes: its dtype, its precision."""
         stack = ExitStack()
-        stack.enter_context(precise(self.wide))
-        stack.enter_context(multiplied(self.precision))
+        stack.enter_context(precise(self.kind.wide))
+        stack.enter_context(multiplied(self.kind.precision))
         return stack
 
 
@@ -131,7 +136,7 @@ def _paired(sized: Sized, theta: Any, rest: Any, run: Any, targets: Any, constan
     y = _wide(sized.outputs(theta, rest, run, constants))
     arrays = sized.factors(theta, rest, run, constants)
     H = sized.loss.blocks(y.reshape((y.shape[0], -1)))
-    A = paired(sized.uses, [_wide(array) for array in arrays], sized.sizes.each, H)
+    A = paired(sized.uses, [_wide(array) for array in arrays], sized.each, H)
     return sized.loss.value(y, targets), pulled_back(sized, arrays, sized.loss.slope(y, targets)), A
 
 
@@ -161,7 +166,7 @@ def pulled_back(sized: Sized, arrays: Sequence[jax.Array], u: jax.Array) -> jax.
     """Jᵀu from the factors of J."""
     dtype = sized.program.dtype(sized.of)
     with sized.computing():
-        parts = questions.pulled(sized.uses, arrays, u.reshape((1, -1)).astype(dtype), sized.sizes.each)
+        parts = questions.pulled(sized.uses, arrays, u.reshape((1, -1)).astype(dtype), sized.each)
     return _wide(jnp.concatenate(parts, 1)[0])
 
 
@@ -198,6 +203,6 @@ def _wide(array: jax.Array) -> jax.Array:
     return array.astype(jnp.float64)
 
 
-def many_outputs(sizes: Sizes) -> bool:
+def many(outputs: int) -> bool:
     """So many that pairing parameters after the sum over outputs should pay, by operations."""
-    return sizes.rows >= 4
+    return outputs >= 4

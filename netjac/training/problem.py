@@ -22,7 +22,7 @@ from netjac.pieces import Options
 from netjac.points import PRIMITIVE as POINT
 from netjac.precision import precise
 from netjac.tracing import computation_dtype
-from netjac.training.functions import Function, Sized, many_outputs, value
+from netjac.training.functions import Function, Sized, many, value
 from netjac.training.losses import CrossEntropy, Logistic, loss_of
 from netjac.training.projection import Separated
 from netjac.training.samples import Samples
@@ -48,12 +48,14 @@ class Problem:
     def __init__(self, network: Network, samples: Samples, loss: str, of: str, options: Options) -> None:
         self.network, self.samples = network, samples
         self._of, self._options = of, options
-        self._sized: dict[int, Sized] = {}
+        self._asked: tuple[int, Question] | None = None
+        self._sized: dict[int, tuple[Sized, list[jax.Array]]] = {}
         self._separated: dict[int, Separated | None] = {}
         network.flatten(samples.inputs(slice(0, 1)))  # by which a Keras model that was never called is built
         if not network.trainable:
             raise ShapeError(f"{network.name!r} has no trainable parameters; unfreeze some, or give parameters=")
-        first = self._question(samples.inputs(slice(0, 1)))
+        # Of one sample an axis of samples has no extent, and is not seen.
+        first = self._few = self._question(min(2, samples.count))
         self.sizes, self.wide = first.sizes, first.point.wide
         self.out = first.point.traced.program.shape(first.values(first.point)[1])[1:]
         self.loss = loss_of(loss, (samples.count, *self.out))
@@ -62,17 +64,22 @@ class Problem:
         self.theta, self.rest = self._start(first)
         self.size = self._fitting()
 
-    def _question(self, x: Any) -> Question:
-        return Question(self.network, x, self._of, self._options)
+    def _question(self, count: int) -> Question:
+        """Of the first so many samples; the last one is kept, for as long as the same is asked for."""
+        if self._asked is None or self._asked[0] != count:
+            inputs = self.samples.inputs(slice(0, count))
+            self._asked = count, Question(self.network, inputs, self._of, self._options)
+        return self._asked[1]
 
-    def _start(self, question: Question) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _start(self, question: Question) -> tuple[jax.Array, list[jax.Array]]:
         traced, point = question.point.traced, question.point
         with precise(point.wide):
             named = dict(zip(traced.parameters, point.arguments(), strict=False))
             own = [named.pop(name) for name in self.sizes.shapes]
             dtype = computation_dtype(point.arrays) or jnp.result_type(*own)
             # One array from the host, where each operation of JAX by itself takes as long as a step of a small fit.
-            return jnp.asarray(np.concatenate([np.ravel(np.asarray(part)).astype(dtype) for part in own])), named
+            theta = jnp.asarray(np.concatenate([np.ravel(np.asarray(part)).astype(dtype) for part in own]))
+            return theta, [*named.values()]
 
     def _fitting(self) -> int:
         """How many samples a run has: as many as fit, in runs of about equal size."""
@@ -81,7 +88,7 @@ class Problem:
             return count
         M, m = sum(self.sizes.each), self.sizes.rows
         sample = m * (3 * 8 * M + 16)
-        if count > 1 and many_outputs(self.sizes) and divided_alike(self._two.compiled()[1], (2, m)):
+        if count > 1 and many(self.outputs) and divided_alike(self._few.compiled()[1], (2, m)):
             widest = max(max(shape, default=1) for shape in self.sizes.shapes.values())
             sample = 3 * 8 * (M + m * widest + widest**2)
         most = int(max(1, min(count, self.room // sample)))
@@ -101,12 +108,7 @@ class Problem:
     @cached_property
     def may_part(self) -> bool:
         """Whether samples may be taken a run at a time: none sees another."""
-        return self._two.may_part
-
-    @cached_property
-    def _two(self) -> Question:
-        """At two samples, where there are as many: of one, an axis of samples has no extent and is not seen."""
-        return self._question(self.samples.inputs(slice(0, min(2, self.samples.count))))
+        return self._few.may_part
 
     @property
     def parameters(self) -> int:
@@ -120,14 +122,24 @@ class Problem:
 
     def sized(self, count: int) -> Sized:
         """The functions for runs of so many samples."""
-        return self._kept_at(self._sized, count, lambda question: Sized.at(question, self.loss))
+        return self._with_constants(count)[0]
+
+    def constants(self, count: int) -> list[jax.Array]:
+        """What the program of such a run closes over."""
+        return self._with_constants(count)[1]
+
+    def _with_constants(self, count: int) -> tuple[Sized, list[jax.Array]]:
+        def made(question: Question) -> tuple[Sized, list[jax.Array]]:
+            return Sized.at(question, self.loss), [*question.point.traced.program.constants.values()]
+
+        return self._kept_at(self._sized, count, made)
 
     def factored(self, count: int) -> Sized:
         """The same with the plan of J's factors."""
         sized = self.sized(count)
         if sized.plan is None:
             with precise(self.wide):
-                sized.plan = self._question(self.samples.inputs(slice(0, count))).compiled()
+                sized.plan = self._question(count).compiled()
         return sized
 
     def separated(self, count: int) -> Separated | None:
@@ -138,7 +150,7 @@ class Problem:
     def _kept_at(self, table: dict[int, T], count: int, make: Callable[[Question], T]) -> T:
         if count not in table:
             with precise(self.wide):  # not as the sums are, among which a new size comes up
-                table[count] = make(self._question(self.samples.inputs(slice(0, count))))
+                table[count] = make(self._question(count))
         return table[count]
 
     def part(self, which: slice | np.ndarray | None = None) -> Part:
@@ -205,7 +217,7 @@ class Part:
         """Every run: its functions (one of `Problem`'s methods), and what they take after `theta`."""
         for run in map(self._run, self._places()) if self._kept is None else self._kept:
             count = run.targets.shape[0]
-            yield functions(count), (self.problem.rest, run.inputs, run.targets, self.problem.sized(count).constants)
+            yield functions(count), (self.problem.rest, run.inputs, run.targets, self.problem.constants(count))
 
     def _places(self) -> Iterable[slice | np.ndarray]:
         if self._which is None:

@@ -64,14 +64,14 @@ class Separated:
     def at(cls, question: Question, sized: Sized) -> Separated | None:
         """The one for this network, output and number of samples; None where no last layer can be told apart, nothing but it
         is trained, or samples share what they make of parameters."""
-        place = ("separated", question.of, tuple(question.sizes.shapes))
-        return question.point.traced.once(place, lambda: cls._made(question, sized))
+        place = ("separated", question.values(question.point), type(sized.loss))
+        return sized.kind.once(place, lambda: cls._made(question, sized))
 
     @classmethod
     def _made(cls, question: Question, sized: Sized) -> Separated | None:
         point, columns = question.point, [*question.sizes.columns.values()]
         wrt, of = question.values(point)
-        found = readout(point.traced.program, of, wrt)
+        found = readout(sized.program, of, wrt)
         if found is None or len(wrt) == len(found.parameters):
             return None
         place = dict(zip(wrt, columns, strict=True))

@@ -19,6 +19,7 @@ import numpy as np
 
 from netjac import compiled as plans
 from netjac.analysis.flow.segments import Segment, origin
+from netjac.graph.kind import Kind
 from netjac.graph.program import Equation, Program
 from netjac.plan.alive import choice
 from netjac.precision import multiplied, precise
@@ -46,7 +47,7 @@ class Gates:
 def gates(point: Point, piece: Segment) -> Gates:
     """The relu-like operations of a layer, and the tanh or sigmoid that it ends in."""
     with precise(point.wide):
-        return point.traced.once(("gates", piece.cut), lambda: _gates(point.traced.program, piece))
+        return point.traced.once(("gates", piece.cut), lambda: _gates(point.traced.kind.program, piece))
 
 
 def _gates(program: Program, piece: Segment) -> Gates:
@@ -108,8 +109,9 @@ class Census:
         self.samples += point.samples or 1
         if not found:
             return
-        place = ("census", tuple(piece.cut for piece, _ in found))
-        look = point.traced.once(place, lambda: jax.jit(_looking(point, [gate for _, gate in found])))
+        kind, several = point.traced.kind, (point.samples or 1) > 1
+        place = ("census", several, tuple((*piece.by.values(), piece.value, piece.equations) for piece, _ in found))
+        look = kind.once(place, lambda: jax.jit(_looking(kind, [gate for _, gate in found], several)))
         with precise(point.wide):
             answers = look(point.arguments(), list(point.traced.program.constants.values()))
         for (piece, gate), (alive, saturated) in zip(found, answers, strict=True):
@@ -137,31 +139,32 @@ class Census:
         return seen / of if of else None
 
 
-def _looking(point: Point, found: Sequence[Gates]) -> Any:
-    """(arguments, constants) → for each layer (units alive, …), and how many entries of each sample are saturated."""
-    program = point.traced.program
+def _looking(kind: Kind, found: Sequence[Gates], several: bool) -> Any:
+    """(arguments, constants) → for each layer (units alive, …), and how many entries of each sample are saturated. `several`:
+    axis 0 counts samples."""
+    program = kind.program
     wanted = [n for gate in found for n in gate.values(program)]
     needed = program.needed(wanted)
 
     def look(inputs: Sequence[Any], constants: Sequence[Any]) -> list[Any]:
         plans.counts["traces"] += 1
-        with multiplied(point.precision):
+        with multiplied(kind.precision):
             values = program.evaluate(inputs, constants, needed)
-            return [([_alive(point, values, c) for c in g.chains], _count(values, g)) for g in found]
+            return [([_alive(program, values, c, several) for c in g.chains], _count(values, g)) for g in found]
 
     return look
 
 
-def _alive(point: Point, values: dict[int, Any], chain: Sequence[tuple[int, Explicit]]) -> Any:
+def _alive(program: Program, values: dict[int, Any], chain: Sequence[tuple[int, Explicit]], several: bool) -> Any:
     """Which units pass something: those other than zero, and those whose slopes are, at any sample."""
-    last = values[point.traced.program.equations[chain[-1][0]].results[0]]
+    last = values[program.equations[chain[-1][0]].results[0]]
     passes = jnp.ones(last.shape, bool)
     for _, local in chain:
         assert local.numbers is not None
         slope = local.numbers(values)
         passes &= jnp.broadcast_to(slope.reshape(last.shape) if slope.size == last.size else slope, last.shape) != 0
     alive = passes | (last != 0)
-    return alive.any(0).ravel() if (point.samples or 1) > 1 else alive.ravel()
+    return alive.any(0).ravel() if several else alive.ravel()
 
 
 def _count(values: dict[int, Any], gate: Gates) -> Any:

@@ -27,6 +27,7 @@ from netjac.analysis.flow.spectrum import FlowThresholds
 from netjac.analysis.flow.subject import Asked, Subject, fed
 from netjac.analysis.flow.sweeps import tapped
 from netjac.errors import MissingExtraError, RangeError
+from netjac.graph.kind import Kind
 from netjac.networks import network_of
 from netjac.pieces import Options
 from netjac.precision import precise
@@ -222,9 +223,9 @@ class FlowMonitor:
         wanted = ends(sweeps)
         m = sweeps.width([sweeps.of])
         block, share = (sweeps.seeds(0, m), 1.0) if m <= ROWS else (sweeps.signs(PROBES), 1 / PROBES)
-        look = point.traced.once(
-            ("flow squares", sweeps.of, tuple(wanted.items())), lambda: jax.jit(_squares(point, sweeps.of, wanted))
-        )
+        kind, asked = point.traced.kind, [values for _, values in wanted.values()]
+        place = ("flow squares", sweeps.of, tuple(asked))
+        look = kind.once(place, lambda: jax.jit(_squares(kind, sweeps.of, asked)))
         with precise(point.wide):
             tops, sums = (np.asarray(a, np.float64) for a in look(point.arguments(), sweeps.constants, block))
         sums = tops**2 * sums * share / sweeps.samples
@@ -234,15 +235,15 @@ class FlowMonitor:
         }
 
 
-def _squares(point: Point, of: int, wanted: dict[Any, Any]) -> Callable[..., Any]:
+def _squares(kind: Kind, of: int, wanted: Sequence[tuple[int, ...]]) -> Callable[..., Any]:
     """(arguments, constants, cotangents) → for each end the largest entry pulled back to it, and the sum of squares relative to
     it, so that none is too small for float32."""
-    values = tuple(dict.fromkeys(v for _, vs in wanted.values() for v in vs))
-    pull = tapped(point, values, of)
+    values = tuple(dict.fromkeys(v for vs in wanted for v in vs))
+    pull = tapped(kind, values, of)
 
     def look(inputs: Sequence[Any], constants: Sequence[Any], block: Any) -> Any:
         found = dict(zip(values, pull(inputs, constants, block), strict=True))
-        sides = [[found[v] for v in vs] for _, vs in wanted.values()]
+        sides = [[found[v] for v in vs] for vs in wanted]
         tops = [jnp.stack([jnp.abs(part).max() for part in parts]).max() for parts in sides]
         return jnp.stack(tops), jnp.stack([_relative(parts, top) for parts, top in zip(sides, tops, strict=True)])
 

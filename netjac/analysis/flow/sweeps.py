@@ -20,6 +20,7 @@ from netjac import compiled as plans
 from netjac.analysis.flow.segments import Segment
 from netjac.calibration import rates
 from netjac.compiled import Compiled, Posed, compiled, sweepable, swept
+from netjac.graph.kind import Kind
 from netjac.pieces import FIRST
 from netjac.plan.eliminate import Question
 from netjac.plan.search import Setting
@@ -55,18 +56,18 @@ class Sweeps:
     @cached_property
     def values(self) -> dict[int, jax.Array]:
         """What the layers' values are, and all else that pieces start from."""
-        traced = self.point.traced
-        program = traced.program
+        kind = self.point.traced.kind
+        program = kind.program
         wanted = tuple(dict.fromkeys(n for piece in self.pieces for n in (*piece.by.values(), *piece.rest)))
         needed = program.needed(wanted)
 
         def run(inputs: Sequence[Any], constants: Sequence[Any]) -> list[Any]:
             plans.counts["traces"] += 1
-            with multiplied(self.point.precision):
+            with multiplied(kind.precision):
                 known = program.evaluate(inputs, constants, needed)
             return [known[n] for n in wanted]
 
-        jitted = traced.once(("flow values", wanted), lambda: jax.jit(run))
+        jitted = kind.once(("flow values", wanted), lambda: jax.jit(run))
         with precise(self.point.wide):
             return dict(zip(wanted, jitted(self.point.arguments(), self.constants), strict=True))
 
@@ -121,8 +122,8 @@ class Sweeps:
 
     def rows(self, layers: tuple[int, ...], first: int, count: int) -> list[np.ndarray]:
         """`count` rows of ∂output/∂(each layer), from row `first` on: one array (samples, count, n) for each."""
-        traced = self.point.traced
-        pull = traced.once(("flow rows", layers, self.of), lambda: jax.jit(tapped(self.point, layers, self.of)))
+        kind = self.point.traced.kind
+        pull = kind.once(("flow rows", layers, self.of), lambda: jax.jit(tapped(kind, layers, self.of)))
         with precise(self.point.wide):
             found = pull(self.point.arguments(), self.constants, self.seeds(first, count))
         return [np.moveaxis(np.asarray(a).reshape(count, self.samples, -1), 0, 1) for a in found]
@@ -160,10 +161,10 @@ class Sweeps:
         )
 
 
-def tapped(point: Point, layers: tuple[int, ...], of: int) -> Callable[..., list[Any]]:
+def tapped(kind: Kind, layers: tuple[int, ...], of: int) -> Callable[..., list[Any]]:
     """∂of/∂(each layer) through every path, as a function: arguments, constants, cotangents (k, *of)
     → (k, *layer) for each."""
-    program = point.traced.program
+    program = kind.program
     needed = program.needed([of])
     taps = {program.producer[v]: place for place, v in enumerate(layers) if v in program.producer}
 
@@ -178,7 +179,7 @@ def tapped(point: Point, layers: tuple[int, ...], of: int) -> Callable[..., list
             tapped = {index: _adding(program, index, layers, added) for index in taps}
             return jnp.asarray(program.evaluate(moved, constants, needed, instead=tapped)[of])
 
-        with multiplied(point.precision):
+        with multiplied(kind.precision):
             zeros = [jnp.zeros(program.shape(v), program.dtype(v)) for v in layers]
             value, pull = jax.vjp(along, *zeros)
             return list(jax.vmap(pull)(jnp.asarray(block, value.dtype)))
