@@ -7,6 +7,8 @@ import pytest
 import netjac as nj
 from netjac.attacks import walk
 from netjac.attacks.classifier import Scores
+from netjac.graph import kind
+from netjac.graph.key import Recent
 from tests.attacks.references import Net
 
 
@@ -20,6 +22,7 @@ def looks(monkeypatch):
         return look(rule, view, samples, slots)
 
     monkeypatch.setattr(walk, "_looked", noted)
+    monkeypatch.setattr(kind, "_MADE", Recent(8))
     return seen
 
 
@@ -74,6 +77,7 @@ def positions(monkeypatch, **given):
         return look(rule, view, samples, slots)
 
     monkeypatch.setattr(walk, "_looked", noted)
+    monkeypatch.setattr(kind, "_MADE", Recent(8))
     network = nj.network(lambda x: jax.numpy.stack([0 * x[:, 0], -1 - jax.numpy.abs(x[:, 0] - 0.3)], 1), batched=True)
     nj.attacks.pgd(network, np.zeros((1, 1)), [0], epsilon=1.0, random_start=False, **given)
     jax.effects_barrier()
@@ -99,6 +103,7 @@ def test_a_sample_takes_ten_steps_by_default(monkeypatch):
 def test_no_radius_nor_number_nor_size_of_steps_compiles_anew(monkeypatch):
     traced, look = [], walk._looked
     monkeypatch.setattr(walk, "_looked", lambda *given: traced.append(0) or look(*given))
+    monkeypatch.setattr(kind, "_MADE", Recent(8))
     net = Net((6, 8, 4), scale=2.0)
     network, X = net.network(), np.random.default_rng(1).uniform(0, 1, (20, 6))
     nj.attacks.pgd(network, X, epsilon=0.01)

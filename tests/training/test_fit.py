@@ -148,8 +148,8 @@ def test_a_run_that_comes_up_among_sums_in_float64_computes_in_the_networks_own_
     network = nj.network(jax.tree_util.Partial(mlp, drawn(3, 5, 2, dtype="float32")), batched=True)
     parts = problem.Problem(network, Samples.of(X, Y), "mse", "output", Options())
     with precise(True):
-        assert not parts.factored(7).wide
-        assert not parts.separated(8).sized.wide
+        assert not parts.factored(7).kind.wide
+        assert not parts.separated(8).sized.kind.wide
         assert parts.sized(9).program.dtype(parts.sized(9).of) == np.float32
 
 
