@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 def is_wide() -> bool:
@@ -31,3 +32,12 @@ def multiplied(precision: str | None) -> AbstractContextManager[Any]:
 def on_cpu() -> bool:
     """Whether computations go to the processor by default."""
     return jax.default_backend() == "cpu"
+
+
+def dtype_in(own: Any, dtype: Any) -> Any:
+    """The dtype that numbers of dtype `own` have in a computation in `dtype`; complex ones are as fine as the real ones."""
+    if dtype is None or not jnp.issubdtype(own, jnp.inexact):
+        return own
+    if jnp.issubdtype(own, jnp.complexfloating):
+        return jnp.dtype("complex128" if dtype.itemsize == 8 else "complex64")
+    return dtype

@@ -21,7 +21,7 @@ from netjac.networks import network_of
 from netjac.networks.arrays import framework_of, to_jax, to_numpy
 from netjac.networks.held import NOTHING, Held
 from netjac.networks.network import Network, Seen, Spec
-from netjac.precision import as_held, is_wide, multiplied, precise
+from netjac.precision import as_held, dtype_in, is_wide, multiplied, precise
 from netjac.rules.independence import apart
 
 T = TypeVar("T")
@@ -192,9 +192,7 @@ def _is_wide(network: Network, arrays: Sequence[Any]) -> bool:
 
 
 def _cast(array: jax.Array, dtype: Any) -> jax.Array:
-    if dtype is None or array.dtype == dtype or not jnp.issubdtype(array.dtype, jnp.floating):
-        return array
-    return array.astype(dtype)
+    return array if array.dtype == dtype else array.astype(dtype_in(array.dtype, dtype))
 
 
 def _stays(value: Any) -> bool:
@@ -253,7 +251,7 @@ def _trace(
     function = network.prepare(specs)
     dtype = computation_dtype(arrays)
     parameters = network.parameters
-    shapes = [jax.ShapeDtypeStruct(p.shape, _cast_type(p.dtype, dtype)) for p in parameters.values()]
+    shapes = [jax.ShapeDtypeStruct(p.shape, dtype_in(p.dtype, dtype)) for p in parameters.values()]
 
     def flat(*values: jax.Array) -> tuple[jax.Array, ...]:
         named = dict(zip(parameters, values[: len(shapes)], strict=True))
@@ -272,10 +270,6 @@ def _trace(
         Kind(program.bare, key(program), wide, precision),
         _seen(network, program, inputs, outputs),
     )
-
-
-def _cast_type(own: Any, dtype: Any) -> Any:
-    return dtype if dtype is not None and jnp.issubdtype(own, jnp.floating) else own
 
 
 def _seen(network: Network, program: Program, inputs: dict[str, int], outputs: dict[str, int]) -> Seen:

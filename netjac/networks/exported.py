@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils import _pytree
@@ -18,6 +17,7 @@ from netjac.errors import ShapeError, UnsupportedOperationError
 from netjac.networks.arrays import to_jax
 from netjac.networks.aten.interpreter import rule_for
 from netjac.networks.triton import without_triton
+from netjac.precision import dtype_in
 
 counts = {"exports": 0}
 """How often a module was exported; repeated calls must not add to it."""
@@ -35,7 +35,7 @@ def export(
     reasons = []
     for shapes in (free, None):
         try:
-            with warnings.catch_warnings(), _no_custom_functions(), without_triton():
+            with warnings.catch_warnings(), _traceable(), without_triton():
                 warnings.simplefilter("ignore")
                 return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
         except UnsupportedOperationError:
@@ -62,6 +62,12 @@ def _refuse_shapes(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[
 
 
 @contextlib.contextmanager
+def _traceable() -> Iterator[None]:
+    with _no_custom_functions(), _inference_without_grad(), _unchecked_distributions():
+        yield
+
+
+@contextlib.contextmanager
 def _no_custom_functions() -> Iterator[None]:
     """Refuse `torch.autograd.Function`s of the user's: export would drop their backward and follow their forward."""
     original = torch.autograd.Function.__dict__["apply"]
@@ -79,6 +85,38 @@ def _no_custom_functions() -> Iterator[None]:
         yield
     finally:
         type.__setattr__(torch.autograd.Function, "apply", original)
+
+
+@contextlib.contextmanager
+def _inference_without_grad() -> Iterator[None]:
+    """`torch.inference_mode` as `torch.no_grad` for a while: export keeps a trace of the latter alone."""
+    kept = {name: vars(torch.inference_mode)[name] for name in ("__enter__", "__exit__")}
+
+    def enter(self: Any) -> None:
+        self.without = torch.set_grad_enabled(not self.mode)
+        self.without.__enter__()
+
+    def leave(self: Any, *error: Any) -> None:
+        self.without.__exit__(*error)
+
+    for name, method in (("__enter__", enter), ("__exit__", leave)):
+        setattr(torch.inference_mode, name, method)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(torch.inference_mode, name, method)
+
+
+@contextlib.contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """`torch.distributions` without their checks of numbers, by which an export would have to branch."""
+    kept = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(kept)
 
 
 def _detach_without_grad(program: torch.export.ExportedProgram) -> None:
@@ -105,15 +143,22 @@ def with_rules_only(program: torch.export.ExportedProgram) -> torch.export.Expor
         warnings.simplefilter("ignore")
         _detach_without_grad(program)
         program = program.run_decompositions({})
-        missing = {n.target for n in program.graph.nodes if n.op == "call_function" and rule_for(n.target) is None}
-        if missing:
-            table = torch.export.default_decompositions()
-            chosen = {op: table[op] for op in missing if op in table}
-            core = torch._decomp.core_aten_decompositions()
-            chosen.update({op: core[op] for op in missing if op in core and op not in chosen})
-            if chosen:
-                program = program.run_decompositions(chosen)
+        tables = (torch.export.default_decompositions(), torch._decomp.core_aten_decompositions())
+        tried: set[Any] = set()
+        while chosen := _decompositions(program, tables, tried):  # what one is made of may have no rule either
+            program = program.run_decompositions(chosen)
+            tried |= set(chosen)
     return program
+
+
+def _decompositions(
+    program: torch.export.ExportedProgram, tables: Sequence[Mapping[Any, Any]], tried: set[Any]
+) -> dict[Any, Any]:
+    """Of operations without a rule, those that torch can write in simpler ones."""
+    used = {node.target for node in program.graph.nodes if node.op == "call_function"} - tried
+    missing = [target for target in used if rule_for(target) is None]
+    found = {op: next((table[op] for table in tables if op in table), None) for op in missing}
+    return {op: way for op, way in found.items() if way is not None}
 
 
 def placed(
@@ -125,6 +170,8 @@ def placed(
     dtype: Any,
 ) -> Any:
     """What goes into one placeholder."""
+    if spec.kind is InputKind.TOKEN:
+        return None
     if spec.kind is InputKind.USER_INPUT:
         return spec.arg.value if isinstance(spec.arg, ConstantArgument) else next(inputs)
     if spec.kind is InputKind.PARAMETER:
@@ -145,8 +192,11 @@ def constant(program: torch.export.ExportedProgram, target: str, dtype: Any) -> 
 
 
 def _cast(tensor: torch.Tensor, dtype: Any) -> jax.Array:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        with jax.ensure_compile_time_eval():  # a mask that is indexed by must be known
+            return to_jax(tensor)
     array = to_jax(tensor)
-    return array.astype(dtype) if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating) else array
+    return array.astype(dtype_in(array.dtype, dtype))
 
 
 def user_outputs(signature: Any, outputs: Any) -> list[Any]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree
 
-from netjac.errors import ModelLoadError, ShapeError
+from netjac.errors import ModelLoadError, ShapeError, UnsupportedOperationError
 from netjac.networks import exported, pt2_archive
 from netjac.networks.arrays import to_jax, to_numpy
 from netjac.networks.aten.interpreter import run
@@ -50,6 +50,11 @@ class TorchNetwork(Network):
         """The network of a module or an `ExportedProgram`."""
         if isinstance(model, torch.export.ExportedProgram):
             return ExportedNetwork(model)
+        if isinstance(model, torch.jit.ScriptModule):
+            raise ModelLoadError(
+                f"{type(model).__name__} is TorchScript, which torch.export does not read; give the torch.nn.Module that "
+                "it was made from, or an ExportedProgram"
+            )
         if isinstance(model, torch.nn.Module):
             return cls(model)
         raise ModelLoadError(
@@ -61,8 +66,15 @@ class TorchNetwork(Network):
         return type(self.module).__name__
 
     def named_parameters(self) -> dict[str, torch.Tensor]:
-        """torch's parameters by dotted name; a tied one has one entry."""
-        return dict(self.module.named_parameters())
+        """torch's parameters by dotted name; a tied one has one entry. Raises `ShapeError` for those without a shape yet."""
+        found: dict[str, torch.Tensor] = dict(self.module.named_parameters())
+        for name, tensor in found.items():
+            if torch.nn.parameter.is_lazy(tensor):
+                raise ShapeError(
+                    f"parameter {name!r} of {self.name!r} has no shape yet; call the module once, so that its lazy layers "
+                    "see an input"
+                )
+        return found
 
     @property
     def parameters(self) -> dict[str, jax.Array]:
@@ -107,6 +119,12 @@ class TorchNetwork(Network):
     def _settings(self) -> Hashable:
         """What each submodule computes, beside its weights."""
         weights = {id(t) for named in (self.module.parameters(), self.module.buffers()) for t in named}
+        for name, m in self.module.named_modules():
+            if isinstance(m, torch.jit.ScriptModule):
+                raise UnsupportedOperationError(
+                    f"module {name!r} is TorchScript, which torch.export does not read; put the torch.nn.Module that it was "
+                    "made from in its place, or use engine='framework'"
+                )
         return tuple(
             (
                 name,
@@ -119,8 +137,7 @@ class TorchNetwork(Network):
         )
 
     def flatten(self, x: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        names = self.input_names()
-        given = self._given(x, names)
+        given = self._given(x, self.input_names())
         leaves: list[Any] = []
         paths: list[str] = []
         self._paths = []
@@ -132,7 +149,7 @@ class TorchNetwork(Network):
         return tuple(paths), tuple(leaves)
 
     def input_names(self) -> list[str]:
-        """The names of forward's arguments."""
+        """The names of forward's arguments that may be given by place."""
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         found = list(inspect.signature(self.module.forward).parameters.values())
         names = [p.name for p in found if p.kind in kinds]
@@ -140,23 +157,28 @@ class TorchNetwork(Network):
         return [*names, *(f"input_{i}" for i in range(MOST_OPEN_INPUTS))] if open_ended else names
 
     def _given(self, x: Any, names: list[str]) -> dict[str, Any]:
-        given = self._by_name(x, names)
         arguments = inspect.signature(self.module.forward).parameters
+        by_keyword = [n for n, p in arguments.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        given = self._by_name(x, names, by_keyword)
         missing = [
-            n for n in names if n in arguments and arguments[n].default is inspect.Parameter.empty and n not in given
+            n
+            for n in (*names, *by_keyword)
+            if n in arguments and arguments[n].default is inspect.Parameter.empty and n not in given
         ]
         if missing:
+            way = "a dict by name" if by_keyword else "a tuple of arrays in that order, or a dict by name"
             raise ShapeError(
-                f"{self.name!r} was given no {', '.join(map(repr, missing))}; forward takes {', '.join(names)}: give a tuple "
-                "of arrays in that order, or a dict by name"
+                f"{self.name!r} was given no {', '.join(map(repr, missing))}; forward takes "
+                f"{', '.join((*names, *by_keyword))}: give {way}"
             )
         return given
 
-    def _by_name(self, x: Any, names: list[str]) -> dict[str, Any]:
+    def _by_name(self, x: Any, names: list[str], by_keyword: list[str]) -> dict[str, Any]:
         if isinstance(x, Mapping):
-            unknown = [name for name in x if name not in names]
+            known = [*names, *by_keyword]
+            unknown = [name for name in x if name not in known]
             if unknown:
-                raise ShapeError(f"{self.name!r} has no input {unknown[0]!r}; forward takes {', '.join(names)}")
+                raise ShapeError(f"{self.name!r} has no input {unknown[0]!r}; forward takes {', '.join(known)}")
             return dict(x)
         if isinstance(x, tuple) or (isinstance(x, list) and x and hasattr(x[0], "shape")):
             if len(x) > len(names):
@@ -177,14 +199,19 @@ class TorchNetwork(Network):
         return (), arguments
 
     def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
-        tensors = [_example(spec, self._own_dtype()) for spec in inputs]
+        own = self._own_dtype([spec.dtype for spec in inputs])
+        tensors = [_example(spec, own) for spec in inputs]
         args, kwargs = self._arguments(tensors)
         with evaluating(self.module):
             program = exported.export(self.module, args, kwargs, self.name)
         return self._interpreted(program)
 
-    def _own_dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+    def _own_dtype(self, given: Sequence[Any]) -> torch.dtype:
+        """The real dtype of the module's numbers; where it has none, that of the inputs."""
+        held = (t.dtype for named in (self.module.parameters(), self.module.buffers()) for t in named)
+        own = next((dtype.to_real() for dtype in held if dtype.is_floating_point or dtype.is_complex), None)
+        wide = any(str(dtype) == "float64" for dtype in given)
+        return own or (torch.float64 if wide else torch.float32)
 
     def _interpreted(self, program: torch.export.ExportedProgram) -> PureFunction:
         program = exported.with_rules_only(program)
@@ -247,12 +274,12 @@ class TorchNetwork(Network):
     def _cast_parameters(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         dtype = next((t.dtype for t in tensors if t.is_floating_point()), None)
         parameters = self.named_parameters()
-        return {n: p.to(dtype) if dtype is not None and p.is_floating_point() else p for n, p in parameters.items()}
+        return {n: _in(p, dtype) for n, p in parameters.items()}
 
     def _called(self, tensors: Sequence[torch.Tensor], weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """The flat outputs on other weights, the module's own left alone; torch's slow paths, which all differentiate."""
-        dtype = next((t.dtype for t in tensors if t.is_floating_point()), self._own_dtype())
-        buffers = {n: b.to(dtype) if b.is_floating_point() else b for n, b in self.module.named_buffers()}
+        dtype = next((t.dtype for t in tensors if t.is_floating_point()), self._own_dtype(()))
+        buffers = {n: _in(b, dtype) for n, b in self.module.named_buffers()}
         args, kwargs = self._arguments(tensors)
         with evaluating(self.module), torch.random.fork_rng(devices=[]):
             if buffers or any(weights[n] is not p for n, p in self.module.named_parameters()):
@@ -353,6 +380,13 @@ def _example(spec: jax.ShapeDtypeStruct, own: torch.dtype) -> torch.Tensor:
         return torch.ones(shape, dtype=own)
     kind = torch.bool if spec.dtype == jnp.bool_ else torch.int64
     return torch.zeros(shape, dtype=kind)
+
+
+def _in(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """The tensor in a computation in `dtype`; complex numbers are as fine as the real ones."""
+    if dtype is None or not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    return tensor.to(dtype.to_complex() if tensor.is_complex() else dtype)
 
 
 def _tensor(value: np.ndarray) -> torch.Tensor:

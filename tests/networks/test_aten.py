@@ -71,6 +71,9 @@ MODULES = [
     (nn.Unflatten(1, (2, 2)), (4, 5)),
     (nn.Unfold(2, padding=1, stride=2), (2, 4, 4)),
     (nn.Fold((4, 5), 2), (8, 12)),
+    (nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 6, 3)), (4, 5)),
+    (nn.utils.parametrizations.weight_norm(nn.Linear(6, 3), dim=1), (4, 6)),
+    (nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)), (4,)),
     (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True, activation="gelu"), (4, 8)),
 ]
 
@@ -126,7 +129,48 @@ METHODS = {
     "maximum": lambda x: torch.maximum(x, -x) + torch.minimum(x, x * 2),
     "remainder and floor": lambda x: x.remainder(0.7) + x.floor() * x,
     "hypot": lambda x: torch.hypot(x, x + 2),
+    "filter": lambda x: torch.fft.irfft(torch.fft.rfft(x) * torch.tensor([1, 2j, 1 - 1j, 2]), n=6),
+    "transforms": lambda x: torch.fft.ifft2(torch.fft.fft2(x, norm="ortho").abs(), norm="forward").real,
+    "odd transform": lambda x: torch.fft.hfft(torch.view_as_complex(x.reshape(3, 4, 3, 2)), n=5, norm="backward"),
+    "short-time transform": lambda x: torch.stft(x.flatten(1), 8, 4, return_complex=True, window=torch.ones(8)).abs(),
+    "complex": lambda x: torch.polar(x.exp(), x).conj().imag + torch.complex(x, x + 3).angle() + (1j * x).exp().real,
+    "scatter": lambda x: torch.zeros_like(x).scatter(-1, x.topk(2, -1)[1], x.topk(2, -1)[0].exp()),
+    "scatter into a part": lambda x: x.scatter(2, torch.tensor([[[1], [0]]]).expand(3, 2, 1), x[:, 2:, 3:4] * 2),
+    "scatter_add": lambda x: x.scatter_add(1, ENDS.expand(3, 5, 6), x[:, [0, 1, 1, 2, 3]] ** 2),
+    "scattered mean": lambda x: x.scatter_reduce(1, ENDS.expand(3, 5, 6), x[:, [0, 1, 1, 2, 3]] ** 2, "mean"),
+    "scattered maximum": lambda x: x.scatter_reduce(1, ENDS.expand(3, 5, 6), x[:, [0, 1, 1, 2, 3]], "amax"),
+    "scattered minimum": lambda x: x.scatter_reduce(
+        1, ENDS.expand(3, 5, 6), -x[:, [0, 1, 1, 2, 3]], "amin", include_self=False
+    ),
+    "scattered product": lambda x: x.scatter_reduce(
+        1, ENDS.expand(3, 5, 6), x[:, :1].exp() + x[:, [0, 1, 1, 2, 3]], "prod"
+    ),
+    "quantile": lambda x: torch.quantile(x, 0.3, dim=1) + torch.nanquantile(x, 0.5, dim=1),
+    "ranks": lambda x: x.median(1).values + x.nanmedian(1).values + x.kthvalue(2, 1).values,
+    "running extremes": lambda x: x.round(decimals=0).detach() * x.cummax(1).values + x.cummin(2).values,
+    "cummax with ties": lambda x: torch.cat([x, x], 1).cummax(1).values,
+    "logcumsumexp": lambda x: x.logcumsumexp(1),
+    "searchsorted": lambda x: x * torch.arange(5.0)[torch.searchsorted(torch.linspace(-1, 1, 4).double(), x)],
+    "bucketize": lambda x: x * torch.arange(5.0)[torch.bucketize(x, torch.linspace(-1, 1, 4).double(), right=True)],
+    "masks known beforehand": lambda x: x[:, torch.tensor([True, False, True, False])],
+    "distances": lambda x: torch.cdist(x, x[:, :2] + 1) + torch.cdist(x, x[:, :2], p=1),
+    "distances of zero": lambda x: torch.cdist(x, x),
+    "symmetric matrices": lambda x: torch.linalg.eigvalsh(square(x)) + torch.linalg.cholesky(square(x))[:, :, 0],
+    "triangular": lambda x: torch.linalg.solve_triangular(torch.linalg.cholesky(square(x)), x, upper=False),
+    "factors": lambda x: torch.linalg.qr(x)[0] @ torch.diag_embed(torch.linalg.svdvals(x)),
+    "pseudoinverse": lambda x: torch.linalg.pinv(x),
+    "probabilities": lambda x: torch.distributions.Normal(x, F.softplus(x)).log_prob(torch.zeros(6)),
+    "cross entropy": lambda x: F.cross_entropy(
+        x, torch.tensor([0, 3, 1]).repeat_interleave(6).view(3, 6), reduction="none"
+    ),
+    "hstack": lambda x: torch.hstack([x, x * x]),
+    "probit": lambda x: torch.special.log_ndtr(x) + torch.special.ndtri(torch.special.ndtr(x)) + torch.special.i0(x),
 }
+ENDS = torch.tensor([0, 2, 2, 1, 2])[None, :, None]
+
+
+def square(x):
+    return x @ x.mT + torch.eye(4)
 
 
 def assign(x):
@@ -211,6 +255,45 @@ def test_attention_with_weights_and_a_decoder_layer_agree_with_torch():
     assert agreement(Self(), draw(3, 4, 8)) < 1e-11
     decoder = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True).double()
     assert agreement(decoder, draw(3, 4, 8), draw(3, 5, 8), parameters=False) < 1e-11
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(
+    ("mode", "corners"), [("bilinear", False), ("bilinear", True), ("nearest", False), ("bicubic", False)]
+)
+def test_sampling_by_a_grid_agrees_with_torch(mode, corners, padding):
+    module = Lambda(lambda x, grid: F.grid_sample(x, grid, mode, padding, corners))
+    assert agreement(module, draw(2, 2, 4, 5), 0.8 * draw(2, 3, 3, 2)) < 1e-12
+    if mode != "nearest":
+        image = draw(2, 2, 4, 5)
+        assert (
+            agreement(
+                Lambda(lambda grid: F.grid_sample(image[:1].expand(2, -1, -1, -1), grid, mode, padding, corners)),
+                0.8 * draw(2, 3, 3, 2),
+            )
+            < 1e-11
+        )
+
+
+def test_equal_extremes_that_are_scattered_share_the_derivative():
+    module = Lambda(lambda x: torch.zeros(2, 1).to(x).scatter_reduce(1, torch.zeros(2, 3, dtype=torch.long), x, "amax"))
+    ties = torch.tensor([[2.0, 1.0, 2.0], [3.0, 3.0, 3.0]], dtype=torch.float64)
+    J = nj.jacobian(module, ties).to_numpy()
+    assert abs(J[:, 0] - [[1 / 2, 0, 1 / 2], [1 / 3, 1 / 3, 1 / 3]]).max() < 1e-15
+
+
+def test_complex_weights_take_part():
+    class Spectral(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.view_as_complex(draw(3, 4, 2)))
+
+        def forward(self, x):
+            return torch.fft.irfft(torch.einsum("bi,ij->bj", torch.fft.rfft(x), self.weight), n=6)
+
+    x = draw(3, 4)
+    assert agreement(Spectral(), x, parameters=False) < 1e-12
+    assert abs(nj.jacobian(Spectral(), x.float()).to_numpy() - nj.jacobian(Spectral(), x).to_numpy()).max() < 1e-5
 
 
 def test_two_input_modules_agree_with_torch():

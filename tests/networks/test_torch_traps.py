@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -46,6 +47,63 @@ def test_a_region_without_gradients_is_a_constant():
         return x * h
 
     assert agreement(Lambda(f), draw(3, 4)) < 1e-12
+
+
+def test_inference_mode_inside_is_a_constant_too():
+    def f(x):
+        with torch.inference_mode():
+            h = x * x
+        return x * h.clone()
+
+    mode = vars(torch.inference_mode)["__enter__"]
+    assert agreement(Lambda(f), draw(3, 4)) < 1e-12
+    assert vars(torch.inference_mode)["__enter__"] is mode
+
+
+def test_checks_of_distributions_are_back_after_an_export():
+    assert agreement(Lambda(lambda x: torch.distributions.Normal(x, 1.0).mean), draw(3, 4)) < 1e-12
+    with pytest.raises(ValueError, match="found invalid values"):
+        torch.distributions.Normal(torch.tensor(0.0), torch.tensor(-1.0))
+
+
+def test_a_module_without_weights_computes_in_the_dtype_of_its_input():
+    module = Lambda(lambda x: torch.linalg.solve(torch.eye(3, dtype=torch.float64) + x.mT @ x, x.mT))
+    module.register_buffer("unused", torch.ones(2, dtype=torch.int64))
+    x = draw(2, 3, 3)
+    want = torch.stack([torch.func.jacrev(module)(sample) for sample in x])
+    J = nj.jacobian(module, x).to_numpy()
+    assert abs(np.einsum("bijbkl->bijkl", J) - want.numpy()).max() < 1e-12
+
+
+def test_arguments_by_keyword_alone_are_given_by_name():
+    class Shifted(nn.Module):
+        def forward(self, x, *, by, scale=2.0):
+            return scale * x * by
+
+    given = {"x": draw(2, 3), "by": draw(2, 3)}
+    assert (
+        np.diagonal(nj.jacobian(Shifted(), given)["by"].to_numpy(), axis1=1, axis2=2) == 2 * given["x"].numpy()
+    ).all()
+    with pytest.raises(nj.ShapeError, match="no 'by'; forward takes x, by, scale: give a dict by name"):
+        nj.jacobian(Shifted(), draw(2, 3))
+
+
+def test_lazy_layers_that_saw_no_input_are_named():
+    module = nn.Sequential(nn.Linear(3, 2), nn.LazyLinear(2))
+    with pytest.raises(nj.ShapeError, match=r"'1\.weight'.*call the module once"):
+        nj.jacobian(module, torch.ones(2, 3))
+    module(torch.ones(2, 3))
+    assert nj.jacobian(module, torch.ones(2, 3)).shape == (2, 2, 3)
+
+
+def test_torchscript_is_refused_whole_or_inside():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.script(nn.Linear(3, 2))
+    with pytest.raises(nj.ModelLoadError, match="TorchScript"):
+        nj.jacobian(script, torch.ones(2, 3))
+    with pytest.raises(nj.UnsupportedOperationError, match="'1' is TorchScript"):
+        nj.jacobian(nn.Sequential(nn.Tanh(), script), torch.ones(2, 3))
 
 
 def test_dropout_that_ignores_the_mode_is_refused():

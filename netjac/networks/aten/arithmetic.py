@@ -13,15 +13,20 @@ from jax import lax
 from netjac.networks.aten.registry import DrawsError, dtype_of, op
 
 UNARY: dict[str, Any] = {
-    "abs": lambda x: jnp.sign(x) * x, "acos": jnp.arccos, "acosh": jnp.arccosh, "asin": jnp.arcsin, "asinh": jnp.arcsinh,
-    "atan": jnp.arctan, "atanh": jnp.arctanh, "ceil": jnp.ceil, "cos": jnp.cos, "cosh": jnp.cosh, "erf": lax.erf,
+    "abs": lambda x: jnp.abs(x) if jnp.iscomplexobj(x) else jnp.sign(x) * x, "acos": jnp.arccos, "acosh": jnp.arccosh,
+    "asin": jnp.arcsin, "asinh": jnp.arcsinh, "atan": jnp.arctan, "atanh": jnp.arctanh, "ceil": jnp.ceil, "cos": jnp.cos,
+    "cosh": jnp.cosh, "erf": lax.erf,
     "erfc": lax.erfc, "erfinv": lax.erf_inv, "exp": jnp.exp, "exp2": jnp.exp2, "expm1": jnp.expm1, "floor": jnp.floor,
     "frac": lambda x: x - lax.stop_gradient(jnp.trunc(x)), "isnan": jnp.isnan, "isinf": jnp.isinf, "lgamma": lax.lgamma,
     "log": jnp.log, "log10": jnp.log10, "log1p": jnp.log1p, "log2": jnp.log2, "logical_not": jnp.logical_not,
-    "neg": jnp.negative, "bitwise_not": jnp.invert, "reciprocal": lambda x: 1 / x, "round": jnp.round,
-    "rsqrt": lax.rsqrt, "sigmoid": jax.nn.sigmoid, "sign": jnp.sign, "sgn": jnp.sign, "sin": jnp.sin, "sinh": jnp.sinh,
+    "neg": jnp.negative, "_neg_view": jnp.negative, "bitwise_not": jnp.invert, "reciprocal": lambda x: 1 / x,
+    "round": jnp.round, "rsqrt": lax.rsqrt, "sigmoid": jax.nn.sigmoid, "sign": jnp.sign, "sgn": jnp.sign,
+    "sin": jnp.sin, "sinh": jnp.sinh,
     "sqrt": jnp.sqrt, "square": jnp.square, "tan": jnp.tan, "tanh": jnp.tanh, "trunc": jnp.trunc, "digamma": lax.digamma,
-    "deg2rad": jnp.deg2rad, "rad2deg": jnp.rad2deg, "sinc": jnp.sinc,
+    "deg2rad": jnp.deg2rad, "rad2deg": jnp.rad2deg, "sinc": jnp.sinc, "isneginf": jnp.isneginf, "isposinf": jnp.isposinf,
+    "isfinite": jnp.isfinite, "i0": jax.scipy.special.i0, "special_i0e": jax.scipy.special.i0e,
+    "special_i1": jax.scipy.special.i1, "special_i1e": jax.scipy.special.i1e, "special_ndtri": jax.scipy.special.ndtri,
+    "special_log_ndtr": jax.scipy.special.log_ndtr,
 }  # fmt: skip
 for _name in UNARY:
     op(_name)(UNARY[_name])
@@ -33,7 +38,7 @@ BINARY: dict[str, Any] = {
     "bitwise_or": jnp.bitwise_or, "bitwise_xor": jnp.bitwise_xor, "remainder": jnp.remainder, "fmod": jnp.fmod,
     "floor_divide": jnp.floor_divide, "hypot": jnp.hypot, "copysign": jnp.copysign, "maximum": jnp.maximum,
     "minimum": jnp.minimum,  "xlogy": jax.scipy.special.xlogy,
-    "logaddexp": jnp.logaddexp, "logaddexp2": jnp.logaddexp2,
+    "logaddexp": jnp.logaddexp, "logaddexp2": jnp.logaddexp2, "heaviside": jnp.heaviside,
 }  # fmt: skip
 for _name in BINARY:
     op(_name, f"{_name}.Tensor", f"{_name}.Scalar", f"{_name}.Scalar_Tensor", f"{_name}.Tensor_Scalar")(BINARY[_name])
@@ -59,6 +64,11 @@ def fmax(a: Any, b: Any) -> Any:
 @op("fmin")
 def fmin(a: Any, b: Any) -> Any:
     return jnp.where((a <= b) | jnp.isnan(b), a, b)
+
+
+@op("round.decimals")
+def round_to(x: Any, decimals: int) -> Any:
+    return jnp.round(x, decimals)
 
 
 @op("add.Tensor", "add.Scalar")
@@ -142,6 +152,14 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     return jnp.where(mask, jnp.asarray(value, x.dtype), x)
 
 
+@op("masked_scatter")
+def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
+    """The entries under the mask are those of the source, one after another."""
+    mask = jnp.broadcast_to(mask, x.shape)
+    place = jnp.cumsum(mask.reshape(-1)) - 1
+    return jnp.where(mask, jnp.take(source.reshape(-1), place, mode="clip").reshape(x.shape), x)
+
+
 @op("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
 def dropout(x: Any, p: float = 0.5, train: bool = False) -> Any:
     if train and p > 0:
@@ -154,7 +172,7 @@ def native_dropout(x: Any, p: float, train: bool | None) -> Any:
     return dropout(x, p, train is not False), jnp.ones(x.shape, bool)
 
 
-@op("clone", "alias", "contiguous", "lift_fresh", "lift_fresh_copy", "_conj", "resolve_conj", "resolve_neg",
+@op("clone", "alias", "contiguous", "lift_fresh", "lift_fresh_copy", "resolve_conj", "resolve_neg",
     "positive", "_assert_tensor_metadata")  # fmt: skip
 def unchanged(x: Any, *_args: Any, **_kwargs: Any) -> Any:
     return x

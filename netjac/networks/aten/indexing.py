@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -86,24 +88,71 @@ def take(x: Any, indices: Any) -> Any:
     return jnp.take(x.reshape(-1), indices, mode="clip")
 
 
-def _scattered(x: Any, dim: int, indices: Any) -> Any:
-    grid = list(jnp.meshgrid(*(jnp.arange(n) for n in indices.shape), indexing="ij"))
-    grid[dim] = indices
-    return x.at[tuple(grid)]
-
-
-def _source(source: Any, indices: Any) -> Any:
-    return source[tuple(slice(0, n) for n in indices.shape)] if getattr(source, "ndim", 0) else source
+def _along(put: Callable[[Any, Any, Any], Any], x: Any, dim: int, indices: Any, source: Any) -> Any:
+    """`put(row, indices, source)` along one axis, all other axes side by side, as far as the indices reach."""
+    if x.ndim == 0:
+        return put(x[None], indices.reshape(-1), jnp.asarray(source).reshape(-1))[0]
+    dim %= x.ndim
+    reach = tuple(slice(None) if d == dim else slice(0, n) for d, n in enumerate(indices.shape))
+    source = source[tuple(slice(0, n) for n in indices.shape)] if getattr(source, "ndim", 0) else source
+    part, source = x[reach], jnp.broadcast_to(jnp.asarray(source, x.dtype), indices.shape)
+    for _ in range(x.ndim - 1):
+        put = jax.vmap(put)
+    rows = (jnp.moveaxis(value, dim, -1) for value in (part, indices, source))
+    put_there = jnp.moveaxis(put(*rows), -1, dim)
+    return put_there if part.shape == x.shape else x.at[reach].set(put_there)
 
 
 @op("scatter.src", "scatter.value")
 def scatter(x: Any, dim: int, indices: Any, source: Any) -> Any:
-    return _scattered(x, dim, indices).set(_source(source, indices))
+    return _along(lambda row, i, s: row.at[i].set(s), x, dim, indices, source)
 
 
 @op("scatter_add")
 def scatter_add(x: Any, dim: int, indices: Any, source: Any) -> Any:
-    return _scattered(x, dim, indices).add(_source(source, indices))
+    return _along(lambda row, i, s: row.at[i].add(s), x, dim, indices, source)
+
+
+@op("scatter_reduce.two")
+def scatter_reduce(x: Any, dim: int, indices: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
+    """Entries that nothing is scattered to stay; among equal extremes the derivative is shared out evenly, as in torch."""
+    way = {"sum": _sum, "mean": _mean, "prod": _product, "amax": _largest, "amin": _least}[reduce]
+    return _along(lambda row, i, s: way(row, i, s, include_self), x, dim, indices, source)
+
+
+def _counts(row: Any, i: Any, own: bool) -> Any:
+    """How many entries go into each place, the row's own where it is counted or is the only one."""
+    count = jnp.zeros(row.shape, row.dtype).at[i].add(jnp.ones(i.shape, row.dtype))
+    return count + 1 if own else jnp.maximum(count, 1)
+
+
+def _kept(row: Any, i: Any, own: bool, neutral: Any) -> Any:
+    """The row's own entries, `neutral` where they do not count."""
+    return row if own else row.at[i].set(neutral)
+
+
+def _sum(row: Any, i: Any, s: Any, own: bool) -> Any:
+    return _kept(row, i, own, 0).at[i].add(s)
+
+
+def _mean(row: Any, i: Any, s: Any, own: bool) -> Any:
+    return _sum(row, i, s, own) / _counts(row, i, own)
+
+
+def _product(row: Any, i: Any, s: Any, own: bool) -> Any:
+    into = i == jnp.arange(row.shape[0])[:, None]
+    return _kept(row, i, own, 1) * jnp.where(into, s, 1).prod(-1)
+
+
+def _largest(row: Any, i: Any, s: Any, own: bool) -> Any:
+    most = lax.stop_gradient(_kept(row, i, own, -jnp.inf).at[i].max(s))
+    reaching, alone = (s == most[i]).astype(row.dtype), (_kept(row, i, own, -jnp.inf) == most).astype(row.dtype)
+    shared = alone.at[i].add(reaching)
+    return most + (alone * (row - most)).at[i].add(reaching * (s - most[i])) / shared
+
+
+def _least(row: Any, i: Any, s: Any, own: bool) -> Any:
+    return -_largest(-row, i, -s, own)
 
 
 @op("index_add")

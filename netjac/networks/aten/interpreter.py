@@ -68,7 +68,7 @@ def _call(node: Any, values: Mapping[Any, Any]) -> Any:
         return rule(*args, **{name: value for name, value in kwargs.items() if name not in _PLACES})
     except DrawsError:
         raise refusal(node, draws=True) from None
-    except (TypeError, ValueError, IndexError, AttributeError, NotImplementedError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
         raise refusal(node, reason=str(error).strip().splitlines()[0][:200]) from error
 
 

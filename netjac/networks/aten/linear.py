@@ -54,8 +54,3 @@ def embedding(weight: Any, indices: Any, padding: int = -1, *_: Any) -> Any:
     if padding >= 0:
         weight = weight.at[padding].set(lax.stop_gradient(weight[padding]))
     return jnp.take(weight, indices, axis=0, mode="clip")
-
-
-@op("linalg_inv_ex")
-def inverse(x: Any, *_: Any, **__: Any) -> Any:
-    return jnp.linalg.inv(x), jnp.zeros(x.shape[:-2], jnp.int32)

@@ -55,6 +55,13 @@ def any_batch_norm(
     return batch_norm(x, weight, bias, mean, variance, eps)
 
 
+@op("_weight_norm_interface")
+def weight_norm(direction: Any, length: Any, dim: int = 0) -> Any:
+    axes = tuple(axis for axis in range(direction.ndim) if axis != dim % direction.ndim)
+    lengths = jnp.sqrt(jnp.square(direction).sum(axes, keepdims=True))
+    return direction * (length / lengths), lengths
+
+
 @op("layer_norm")
 def layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Any:
     return _scaled(_standard(x, tuple(range(-len(shape), 0)), eps), weight, bias)

@@ -21,6 +21,8 @@ DTYPES = {
     "torch.float32": jnp.float32,
     "torch.float16": jnp.float16,
     "torch.bfloat16": jnp.bfloat16,
+    "torch.complex128": jnp.complex128,
+    "torch.complex64": jnp.complex64,
     "torch.int64": jnp.int64,
     "torch.int32": jnp.int32,
     "torch.int16": jnp.int16,

@@ -69,6 +69,11 @@ def expand_as(x: Any, other: Any) -> Any:
     return jnp.broadcast_to(x, other.shape)
 
 
+@op("broadcast_tensors")
+def broadcast_tensors(tensors: Any) -> Any:
+    return jnp.broadcast_arrays(*tensors)
+
+
 @op("repeat")
 def repeat(x: Any, repeats: Any) -> Any:
     return jnp.tile(x, tuple(repeats))

@@ -1,17 +1,10 @@
-"""GridSample: values of an image at places that the network itself works out, in any number of dimensions.
-
-A place between entries takes a weighted sum of those around it, y = Σ w(x − i) x_i along each axis: of two by the hat function,
-of four by Keys' cubic, or the nearest. What lies beyond the ends is 0, the end's entry, or the entry that it mirrors.
-"""
+"""GridSample: values of an image at places that the network itself works out."""
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
+from netjac.networks.aten.sampling import grid_sample
 from netjac.networks.onnx_operators.registry import Node, operator
 
 KINDS = {"bilinear": "linear", "bicubic": "cubic"}
@@ -19,53 +12,7 @@ KINDS = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 @operator("GridSample")
-def grid_sample(node: Node, x: Any, grid: Any) -> Any:
-    """(b, c, *places), (b, *places', axes) → (b, c, *places'); the grid names the last axis first, −1 and 1 its ends."""
-    corners, padding = bool(node.get("align_corners", 0)), node.get("padding_mode", "zeros")
+def sampled(node: Node, x: Any, grid: Any) -> Any:
     mode = node.get("mode", "linear")
-    rank, taps = x.ndim - 2, []
-    for axis, n in enumerate(x.shape[2:]):
-        at = grid[..., rank - 1 - axis]
-        at = (at + 1) / 2 * (n - 1) if corners else ((at + 1) * n - 1) / 2
-        taps.append([_within(i, weight, n, padding, corners) for i, weight in _taps(at, KINDS.get(mode, mode))])
-    total: Any = 0
-    for chosen in product(*taps):
-        entries = jax.vmap(lambda image, *place: image[(slice(None), *place)])(x, *(i for i, _ in chosen))
-        weight = chosen[0][1]
-        for _, more in chosen[1:]:
-            weight = weight * more
-        total = total + entries * weight[:, None]
-    return total
-
-
-def _taps(at: Any, mode: str) -> list[tuple[Any, Any]]:
-    """Entries around each place, as whole numbers, and their weights."""
-    if mode == "nearest":
-        return [(jnp.round(at).astype(int), jnp.ones_like(at))]
-    low = jnp.floor(at)
-    part, first = at - low, low.astype(int)
-    if mode == "linear":
-        return [(first, 1 - part), (first + 1, part)]
-    if mode != "cubic":
-        raise NotImplementedError(f"mode {mode!r}")
-    a = -0.75
-
-    def near(t: Any) -> Any:
-        return (a + 2) * t**3 - (a + 3) * t**2 + 1
-
-    def far(t: Any) -> Any:
-        return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
-
-    weights = (far(part + 1), near(part), near(1 - part), far(2 - part))
-    return [(first - 1 + i, weight) for i, weight in enumerate(weights)]
-
-
-def _within(i: Any, weight: Any, n: int, padding: str, corners: bool) -> tuple[Any, Any]:
-    """The entry that stands for one beyond the ends, and its weight."""
-    if padding == "zeros":
-        return jnp.clip(i, 0, n - 1), jnp.where((i >= 0) & (i < n), weight, 0)
-    if padding == "border":
-        return jnp.clip(i, 0, n - 1), weight
-    period = max(2 * n - 2, 1) if corners else 2 * n
-    turned = jnp.mod(i, period)
-    return jnp.where(turned < n, turned, (period if corners else period - 1) - turned), weight
+    corners = bool(node.get("align_corners", 0))
+    return grid_sample(x, grid, KINDS.get(mode, mode), node.get("padding_mode", "zeros"), corners)
