@@ -22,6 +22,13 @@ def squeezed(x):
     return lax.while_loop(lambda c: jnp.abs(c).max() > 0.5, lambda c: c / 2, x)
 
 
+def _heads(x, f):
+    """(batch, 6) as 3 tokens of 2 heads of one number, a head of a sample an entry of axis 0, as torch's attention has it."""
+    tokens = x.reshape(-1, 3, 2).swapaxes(0, 1).reshape(3, -1, 1).swapaxes(0, 1)
+    made = f(tokens)
+    return made.reshape(-1, 2, *made.shape[1:]).swapaxes(1, 2).reshape(len(x) * 3, -1).reshape(len(x), -1)
+
+
 APART = {
     "relu": lambda x: jax.nn.relu(x @ W),
     "gelu": lambda x: jax.nn.gelu(x @ W),
@@ -36,6 +43,7 @@ APART = {
     "norm": lambda x: (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5),
     "where": lambda x: jnp.where(x > 0, x, jnp.expm1(x)),
     "words": lambda x: jnp.asarray(TABLE)[jnp.abs(x).astype(int) % 9].sum(1) * x,
+    "folded with another axis and parted": lambda x: _heads(x, lambda h: jnp.einsum("bij,bkj->bik", h, jnp.sin(h))),
 }
 TOGETHER = {
     "a mean that is not differentiated": lambda x: jnp.tanh(x - lax.stop_gradient(x.mean(0))),
@@ -44,6 +52,9 @@ TOGETHER = {
     "rounded and counted over the batch": lambda x: x * jnp.round(x).astype(int).sum(0),
     "a loop as long as the worst sample takes": squeezed,
     "a branch by the sum": lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
+    "folded, and mixed within the fold": lambda x: _heads(x, lambda h: h - h[::-1]),
+    "folded, and parted at another place": lambda x: x.swapaxes(0, 1).reshape(-1, x.shape[0]).reshape(x.shape) * 2.0,
+    "folded, and parted the other way": lambda x: x.reshape(-1).reshape(x.shape[1], -1).T,
     "shifted by one": lambda x: jnp.roll(x, 1, 0) * x,
 }
 
