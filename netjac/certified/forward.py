@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,11 @@ from netjac.certified.elementwise import RULES, Ranges, logaddexp, relu, relu6
 from netjac.certified.enclosed import Enclosed
 from netjac.certified.interval import Interval
 from netjac.certified.linear import INDEXED, MOVES, PRODUCTS, SUMS, moved, product
+from netjac.certified.norm_patterns import norm, spread
+from netjac.certified.normalisation import normalised, spread_out
+from netjac.certified.patterns import softmax
+from netjac.certified.polynomials import polynomial
+from netjac.certified.softmax import shares
 from netjac.errors import UnsupportedOperationError
 from netjac.graph.key import Key, key
 from netjac.graph.program import Equation, Program, flatten
@@ -25,7 +30,14 @@ MONOTONE = frozenset({"and", "or", "reduce_and", "reduce_or"})
 Handler = Callable[[Sequence[Enclosed], int], list[Enclosed]]
 
 
-def handlers(program: Program, equations: Iterable[int]) -> dict[int, Handler]:
+class Step(NamedTuple):
+    """The enclosure of an equation's results by those of the values that it `reads`."""
+
+    reads: tuple[int, ...]
+    handler: Handler
+
+
+def handlers(program: Program, equations: Iterable[int]) -> dict[int, Step]:
     """How each equation is enclosed. Raises `UnsupportedOperationError` for one without a sound rule."""
     moving = _moving(program, equations)
     found = {}
@@ -38,20 +50,50 @@ def handlers(program: Program, equations: Iterable[int]) -> dict[int, Handler]:
                 f"the operation {eqn.name!r}{f' in layer {where!r}' if where else ''} has no rule that encloses it over a box; "
                 "take the bounds of a layer before it by of=, or write it with operations of docs/bounds.md"
             )
-        found[index] = handler
+        found[index] = _joined(program, eqn, handler)
     return found
 
 
-def enclose(
-    program: Program, found: dict[int, Handler], given: dict[int, Enclosed], features: int, of: int
-) -> Enclosed:
+def enclose(program: Program, found: dict[int, Step], given: dict[int, Enclosed], features: int, of: int) -> Enclosed:
     """The enclosure of the value `of`. `given` has the program's inputs and constants."""
     known = {n: exact(jnp.asarray(a, program.dtype(n))) for n, a in program.literals.items()}
     known.update(given)
-    for index, handler in found.items():
-        eqn = program.equations[index]
-        known.update(zip(eqn.results, handler([known[n] for n in eqn.operands], features), strict=True))
+    for index, (reads, handler) in found.items():
+        results = program.equations[index].results
+        known.update(zip(results, handler([known[n] for n in reads], features), strict=True))
     return known[of]
+
+
+def _joined(program: Program, eqn: Equation, handler: Handler) -> Step:
+    """With what is known of an equation that ends a softmax or a norm."""
+    ends = softmax(program, eqn)
+    if ends is not None:
+        return Step(
+            (*eqn.operands, ends.logits),
+            lambda operands, features: [
+                shares(ends.kind, operands[-1], ends.axes, handler(operands[:-1], features)[0])
+            ],
+        )
+    divided = norm(program, eqn)
+    if divided is not None:
+        return Step(
+            (*eqn.operands, divided.x, divided.inverse),
+            lambda operands, features: [
+                normalised(divided, operands[-2], operands[-1].value, handler(operands[:-2], features)[0])
+            ],
+        )
+    parts = spread(program, eqn)
+    if parts is None or parts.norm.mean is None:
+        return Step(eqn.operands, handler)
+    of, given = parts.norm, (parts.gain, parts.shift)
+    own = len(eqn.operands)
+
+    def summed(operands: Sequence[Enclosed], features: int) -> list[Enclosed]:
+        x, mean, inverse, *others = operands[own:]
+        gain, shift = (None if n is None else others.pop(0) for n in given)
+        return [spread_out(of, x, mean, inverse, gain, shift, handler(operands[:own], features)[0])]
+
+    return Step((*eqn.operands, of.x, parts.norm.mean, of.inverse, *(n for n in given if n is not None)), summed)
 
 
 def exact(array: jax.Array) -> Enclosed:
@@ -114,7 +156,11 @@ def _numeric(program: Program, eqn: Equation) -> Handler | None:
     if name == "iota":
         return lambda operands, _: [exact(eqn.bind()[0])]
     rule = rule_of(eqn) if floating else None  # whole numbers divide, and run over, in other ways
-    return None if rule is None else lambda operands, features: [curve(rule, operands, eqn.parameters, features)]
+    if rule is None:
+        return None
+    return lambda operands, features: [
+        polynomial(eqn.name, operands, eqn.parameters) or curve(rule, operands, eqn.parameters, features)
+    ]
 
 
 def rule_of(eqn: Equation) -> Ranges | None:

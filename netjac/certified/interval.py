@@ -53,10 +53,12 @@ def gamma(terms: int) -> float:
 
 
 def widened(lo: jax.Array, hi: jax.Array, by: float | jax.Array = ROUNDED, scale: float = 0.0) -> Interval:
-    """[lo, hi] with both ends moved out by the relative error `by`, of magnitudes of at least `scale`."""
-    down = jnp.maximum(jnp.abs(lo), scale) * by + TINY
-    up = jnp.maximum(jnp.abs(hi), scale) * by + TINY
-    return Interval(lo - down, hi + up)
+    """[lo, hi] with both ends moved out by the relative error `by`, of magnitudes of at least `scale`; infinite ends stay."""
+    more, less = 1 + by, 1 - by
+    low, high = jnp.minimum(lo * more, lo * less), jnp.maximum(hi * more, hi * less)
+    if scale:
+        low, high = jnp.minimum(low, lo - scale * by), jnp.maximum(high, hi + scale * by)
+    return Interval(low - TINY, high + TINY)
 
 
 def around(mid: jax.Array, rad: jax.Array) -> Interval:

@@ -72,10 +72,10 @@ def _measured(program: Program, number: int, of: int) -> Callable[..., dict[int,
         everywhere = jnp.full(program.shape(number), jnp.inf)
         known[number] = Enclosed(Interval(-everywhere, everywhere))
         sizes = {}
-        for index, handler in found.items():
+        for index, (reads, handler) in found.items():
             eqn = program.equations[index]
             operands = [known[n] for n in eqn.operands]
-            known.update(zip(eqn.results, map(_whole, handler(operands, 0)), strict=True))
+            known.update(zip(eqn.results, map(_whole, handler([known[n] for n in reads], 0)), strict=True))
             if index in wanted:
                 sizes[index] = _sizes(eqn, operands, [n in moving for n in eqn.operands])
         return sizes

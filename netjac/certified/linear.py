@@ -116,13 +116,17 @@ def moved(program: Program, eqn: Equation, operands: Sequence[Enclosed]) -> list
     if slopes:
         n = slopes[0].mid.shape[0]
         mids = each([o.slope and o.slope.mid for o in operands], n)
-        rads = each([o.slope and o.slope.rad + g * (jnp.abs(o.slope.mid) + o.slope.rad) for o in operands], n)
-        new_slopes = [Ball(m, r * (1 + g)) for m, r in zip(mids, rads, strict=True)]
+        rads = each([o.slope and _rounded(o.slope.rad, jnp.abs(o.slope.mid), g) for o in operands], n)
+        new_slopes = [Ball(m, r * (1 + g) if summed else r) for m, r in zip(mids, rads, strict=True)]
     if lines:
         n = lines[0].along.shape[0]
         alongs = each([o.line and o.line.along for o in operands], n)
         centres = bind([o.line.centre if o.line else o.value.mid for o in operands])
-        errors = bind([_rounded(o, g) for o in operands])
+        errors = bind([_error(o, g) for o in operands])
+        if not summed:
+            reaches = bind([o.line.reach if o.line else jnp.zeros_like(o.value.lo) for o in operands])
+            new_lines = [Line(*parts) for parts in zip(centres, errors, alongs, reaches, strict=True)]
+            return [Enclosed(*found) for found in zip(values, new_slopes, new_lines, strict=True)]
         new_lines = [new_line(c, e * (1 + g), a) for c, e, a in zip(centres, errors, alongs, strict=True)]
     return [settled(*found) for found in zip(values, new_slopes, new_lines, strict=True)]
 
@@ -141,10 +145,14 @@ def _moved_values(eqn: Equation, operands: Sequence[Enclosed], terms: int) -> li
     ]
 
 
-def _rounded(operand: Enclosed, g: float) -> jax.Array:
+def _error(operand: Enclosed, g: float) -> jax.Array:
     """The line's error and what summing its parts adds to it."""
     if operand.line is None:
         value = operand.value
-        return jnp.zeros_like(value.lo) if value.exact else value.rad + g * (jnp.abs(value.mid) + value.rad)
+        return jnp.zeros_like(value.lo) if value.exact else _rounded(value.rad, jnp.abs(value.mid), g)
     centre, error, _, reach = operand.line
-    return error + g * (jnp.abs(centre) + error + reach)
+    return _rounded(error, jnp.abs(centre) + reach, g)
+
+
+def _rounded(error: jax.Array, size: jax.Array, g: float) -> jax.Array:
+    return error + g * (size + error) if g else error

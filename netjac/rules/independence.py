@@ -28,7 +28,7 @@ def apart(program: Program, inputs: Iterable[int], of: int) -> bool:
 
 
 class Fold(NamedTuple):
-    """Where samples stand in a value: entry k of `axis` is of sample k // inner mod samples. In nothing, where they are mixed."""
+    """Where samples stand in a value: entry k of `axis` is of sample k // inner mod samples."""
 
     axis: int
     samples: int
