@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from netjac.errors import MissingExtraError, NotDifferentiableError
+from netjac.errors import MissingExtraError, NotDifferentiableError, ShapeError
 from netjac.precision import is_wide, precise
 
 
@@ -36,7 +36,13 @@ def to_numpy(array: Any) -> np.ndarray:
         return array.numpy()
     if framework == "tensorflow" or hasattr(array, "numpy"):
         return np.asarray(array.numpy())
-    result = np.asarray(array)
+    try:
+        result = np.asarray(array)
+    except ValueError as error:
+        raise ShapeError(
+            f"a list whose rows differ in length is no array ({str(error).partition('. ')[0]}); pad the rows to one length, "
+            "or give several inputs as a tuple of arrays"
+        ) from error
     if result.dtype == object or result.dtype.kind in "USMm":
         raise NotDifferentiableError(
             f"an array of {result.dtype} holds no numbers; convert it to a numeric dtype first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -63,8 +64,20 @@ def _refuse_shapes(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[
 
 @contextlib.contextmanager
 def _traceable() -> Iterator[None]:
-    with _no_custom_functions(), _inference_without_grad(), _unchecked_distributions():
+    with _no_custom_functions(), _inference_without_grad(), _unchecked_distributions(), _silent():
         yield
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """What torch logs when an export fails is said by the error."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    kept = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(kept)
 
 
 @contextlib.contextmanager

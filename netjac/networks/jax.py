@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from netjac.errors import ShapeError
+from netjac.networks.arrays import to_numpy
 from netjac.networks.network import Network, Parameters, PureFunction
 from netjac.precision import is_wide, precise
 
@@ -89,7 +90,7 @@ class JaxNetwork(Network):
         """The arguments by name, in the function's own order: JAX would flatten a plain dict in that of the alphabet."""
         names = self._argument_names()
         if isinstance(x, list) and not any(_is_array(entry) for entry in jax.tree_util.tree_leaves(x)):
-            x = np.asarray(x)
+            x = to_numpy(x)
         if len(names) <= 1:
             return OrderedDict({(names or ["x"])[0]: x})
         if isinstance(x, dict) and set(x) <= set(names):

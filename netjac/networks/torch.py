@@ -184,7 +184,7 @@ class TorchNetwork(Network):
             if len(x) > len(names):
                 raise ShapeError(f"{len(x)} inputs were given to {self.name!r}, whose forward takes {', '.join(names)}")
             return dict(zip(names, x, strict=False))
-        return {names[0]: np.asarray(x) if isinstance(x, list | int | float) else x}
+        return {names[0]: to_numpy(x) if isinstance(x, list | int | float) else x}
 
     def _arguments(self, leaves: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """forward's arguments from the flat inputs: by place as far as they come in order, by name after that."""
@@ -200,11 +200,9 @@ class TorchNetwork(Network):
 
     def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
         own = self._own_dtype([spec.dtype for spec in inputs])
-        tensors = [_example(spec, own) for spec in inputs]
-        args, kwargs = self._arguments(tensors)
-        with evaluating(self.module):
-            program = exported.export(self.module, args, kwargs, self.name)
-        return self._interpreted(program)
+        with plain(), evaluating(self.module):
+            args, kwargs = self._arguments([_example(spec, own) for spec in inputs])
+            return self._interpreted(exported.export(self.module, args, kwargs, self.name))
 
     def _own_dtype(self, given: Sequence[Any]) -> torch.dtype:
         """The real dtype of the module's numbers; where it has none, that of the inputs."""
@@ -246,11 +244,11 @@ class TorchNetwork(Network):
     def pull_back(
         self, inputs: Sequence[np.ndarray], cotangents: Sequence[np.ndarray | None]
     ) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
-        tensors = [_tensor(value) for value in inputs]
-        moving = [t.requires_grad_(True) for t in tensors if t.is_floating_point()]
-        weights = {n: p.detach().clone().requires_grad_(True) for n, p in self._cast_parameters(tensors).items()}
-        wanted = {n: w for n, w in weights.items() if n in self.trainable}
-        with torch.enable_grad():
+        with plain():
+            tensors = [_tensor(value) for value in inputs]
+            moving = [t.requires_grad_(True) for t in tensors if t.is_floating_point()]
+            weights = {n: p.detach().clone().requires_grad_(True) for n, p in self._cast_parameters(tensors).items()}
+            wanted = {n: w for n, w in weights.items() if n in self.trainable}
             outputs = self._called(tensors, weights)
             pairs = [(y, _tensor(u).to(y.dtype)) for y, u in zip(outputs, cotangents, strict=True) if u is not None]
             pairs = [(y, u) for y, u in pairs if y.requires_grad]
@@ -267,7 +265,7 @@ class TorchNetwork(Network):
 
     def evaluate(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         tensors = [_tensor(value) for value in inputs]
-        with torch.no_grad():
+        with plain(), torch.no_grad():
             outputs = self._called(tensors, self._cast_parameters(tensors))
         return tuple(to_numpy(y) for y in outputs)
 
@@ -316,7 +314,8 @@ class ExportedNetwork(TorchNetwork):
 
     def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
         exported.refuse_other_shapes(self._program, inputs, self._name)
-        return self._interpreted(self._program)
+        with plain():
+            return self._interpreted(self._program)
 
     def layer_kinds(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -355,6 +354,17 @@ def load_pt2(path: Path) -> ExportedNetwork:
             f"{str(path)!r} cannot be read as an exported program ({reason}); save it again with torch.export.save"
         ) from error
     return ExportedNetwork(program, path.stem)
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+    """Gradients on, and what the caller may be in off: inference mode, and autocast, which would go into the trace."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", *(("cuda",) if torch.cuda.is_available() else ())):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextlib.contextmanager

@@ -60,6 +60,30 @@ def test_inference_mode_inside_is_a_constant_too():
     assert vars(torch.inference_mode)["__enter__"] is mode
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_modes_that_the_caller_is_in_stay_outside(mode):
+    module, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), draw(5, 3).float()
+    want = torch.func.vmap(torch.func.jacrev(module))(x).detach().numpy()
+    with mode():
+        J = nj.jacobian(module, x)
+        assert J.dtype == np.float32
+        assert abs(J.to_numpy() - want).max() < 1e-6
+        assert J.check().passed
+    assert abs(nj.jacobian(module, x).to_numpy() - want).max() < 1e-6
+
+
+def test_a_wrong_width_is_told_once(caplog):
+    with pytest.raises(nj.ShapeError, match=r"\(4, 5\)"):
+        nj.jacobian(nn.Linear(3, 2), torch.ones(4, 5))
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_rows_of_different_lengths_are_no_array():
+    for model in (nn.Linear(2, 2), lambda x: x):
+        with pytest.raises(nj.ShapeError, match="rows differ in length"):
+            nj.jacobian(model, [[1.0, 2.0], [3.0]])
+
+
 def test_checks_of_distributions_are_back_after_an_export():
     assert agreement(Lambda(lambda x: torch.distributions.Normal(x, 1.0).mean), draw(3, 4)) < 1e-12
     with pytest.raises(ValueError, match="found invalid values"):

@@ -22,7 +22,7 @@ def cholesky(x: Any, upper: bool = False) -> Any:
 
 
 @op("linalg_cholesky_ex")
-def cholesky_and_count(x: Any, upper: bool = False, check_errors: bool = False) -> Any:
+def cholesky_and_count(x: Any, upper: bool = False, *_: Any, **__: Any) -> Any:
     return cholesky(x, upper), _fine(x)
 
 
@@ -32,7 +32,7 @@ def inverse(x: Any) -> Any:
 
 
 @op("linalg_inv_ex")
-def inverse_and_count(x: Any, check_errors: bool = False) -> Any:
+def inverse_and_count(x: Any, *_: Any, **__: Any) -> Any:
     return inverse(x), _fine(x)
 
 
@@ -43,7 +43,7 @@ def symmetric_eigen(x: Any, lower: str = "L", vectors: bool = True) -> Any:
 
 
 @op("_linalg_svd")
-def singular_values(x: Any, full: bool = False, vectors: bool = True, driver: Any = None) -> Any:
+def singular_values(x: Any, full: bool = False, vectors: bool = True, *_: Any, **__: Any) -> Any:
     if not vectors:
         return None, jnp.linalg.svd(x, compute_uv=False), None
     return tuple(jnp.linalg.svd(x, full_matrices=full))
@@ -84,7 +84,7 @@ def solution(a: Any, b: Any, left: bool = True) -> Any:
 
 
 @op("_linalg_solve_ex")
-def solution_and_count(a: Any, b: Any, left: bool = True, check_errors: bool = False) -> Any:
+def solution_and_count(a: Any, b: Any, left: bool = True, *_: Any, **__: Any) -> Any:
     return solution(a, b, left), None, None, _fine(a)
 
 

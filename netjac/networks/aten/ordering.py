@@ -75,7 +75,7 @@ def running_logsumexp(x: Any, dim: int) -> Any:
 
 @op("searchsorted.Tensor", "searchsorted.Scalar")
 def place_in(
-    row: Any, values: Any, out_int32: bool = False, right: bool = False, side: str | None = None, sorter: Any = None
+    row: Any, values: Any, *, right: bool = False, side: str | None = None, sorter: Any = None, **_: Any
 ) -> Any:
     """How many entries of the sorted row are less than a value (or equal to it, from the right)."""
     if sorter is not None:
@@ -87,5 +87,5 @@ def place_in(
 
 
 @op("bucketize.Tensor", "bucketize.Scalar")
-def bucket(values: Any, bounds: Any, out_int32: bool = False, right: bool = False) -> Any:
+def bucket(values: Any, bounds: Any, *, right: bool = False, **_: Any) -> Any:
     return place_in(bounds, values, right=right)
