@@ -16,6 +16,7 @@ from netjac.certified.enclosed import line as new_line
 from netjac.certified.forward import enclose, exact, handlers
 from netjac.certified.interval import UNIT, Interval
 from netjac.errors import NotDifferentiableError, RangeError, ShapeError, UnsupportedOperationError
+from netjac.graph.program import Program
 from netjac.jacobian import output_names
 from netjac.memory import budget
 from netjac.precision import precise
@@ -108,11 +109,12 @@ class Boxes:
 
     def enclosed(self, point: Point, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends at one run, samples first."""
-        run = point.traced.once(("bounds", self.of), lambda: jax.jit(_enclosure(point, self.of)))
+        program, batched = point.traced.program, point.network.batched
+        number = point.traced.inputs[point.names[0]]
+        bare, place = point.traced.kind.program, ("bounds", number, self.of, batched)
+        run = point.traced.kind.once(place, lambda: jax.jit(_enclosure(bare, number, self.of, batched)))
         with precise(True), jax.default_device(jax.devices("cpu")[0]):
-            program = point.traced.program
             lower, upper = (np.asarray(end) for end in run(point.arguments(), list(program.constants.values()), radii))
-        batched = point.network.batched
         out = program.shape(self.of)
         out, inn = (out[1:], radii.shape[1:]) if batched else (out, radii.shape)
         ends = (np.moveaxis(end if batched else end[:, None], 0, -1) for end in (lower, upper))
@@ -164,18 +166,16 @@ def _radii(radius: Any, shape: tuple[int, ...], batched: bool) -> np.ndarray:
     return radii
 
 
-def _enclosure(point: Point, of: int) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Arguments, constants and radii → the ends of the slopes of `of`, (features, *shape of it)."""
-    program = point.traced.program
+def _enclosure(program: Program, number: int, of: int, batched: bool) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """Arguments, constants and radii → the ends of the slopes of `of` by the input `number`, (features, *shape of `of`)."""
     found = handlers(program, program.needed([of]))
-    number = point.traced.inputs[point.names[0]]
 
     def run(arguments: Any, constants: Any, radii: jax.Array) -> tuple[jax.Array, jax.Array]:
         given = {n: exact(a) for n, a in zip(program.inputs, arguments, strict=True)}
         given.update({n: exact(a) for n, a in zip(program.constants, constants, strict=True)})
         x = given[number].value.lo
-        given[number] = _box(x, radii, point.network.batched)
-        features = prod(x.shape[1:] if point.network.batched else x.shape)
+        given[number] = _box(x, radii, batched)
+        features = prod(x.shape[1:] if batched else x.shape)
         enclosed = enclose(program, found, given, features, of)
         if enclosed.slope is None:
             zero = jnp.zeros((features, *program.shape(of)))

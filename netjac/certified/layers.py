@@ -38,7 +38,8 @@ def product_of_norms(point: Point, of: int) -> float:
     """An upper bound of ‖∂of/∂input‖₂ of one sample, everywhere."""
     program, number = point.traced.program, point.traced.inputs[point.names[0]]
     # One program for all sizes: equation by equation, every small operation would be compiled by itself, which takes seconds.
-    run = point.traced.once(("norms", of), lambda: jax.jit(_measured(program, number, of)))
+    kind = point.traced.kind
+    run = kind.once(("norms", number, of), lambda: jax.jit(_measured(kind.program, number, of)))
     with precise(True), jax.default_device(jax.devices("cpu")[0]):
         sizes = run(point.arguments(), list(program.constants.values()))
     norms = {number: 1.0}

@@ -48,6 +48,8 @@ USES = {
     "an attack of one step": lambda seed: nj.attacks.fgsm(closed_over(seed), X, LABELS, epsilon=0.1).raw,
     "an attack of many": lambda seed: nj.attacks.deepfool(closed_over(seed), X, LABELS).raw,
     "gradient flow": lambda seed: flow(closed_over(seed)),
+    "bounds": lambda seed: nj.bounds(closed_over(seed), X[:2], 0.01),
+    "a product of norms": lambda seed: nj.lipschitz(closed_over(seed), X[:2], radius=0.01).product,
     "a fit": lambda seed: fitted(seed).parameters["W"],
     "a fit of a Keras model": lambda seed: nj.fit(keras_model(seed), X, Y, max_iterations=3).loss,
     "gradient flow of a Keras model": lambda seed: flow(keras_model(seed)),
