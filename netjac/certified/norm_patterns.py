@@ -94,9 +94,11 @@ def _about(program: Program, x: int, mean: int, inverse: int) -> Norm | None:
     off = producer(program, found.c)
     if off is None or off.name != "sub" or not equal(program, off.operands[0], x):
         return None
-    if not equal(program, _through(program, off.operands[1]), mean):
-        return None
+    taken = off.operands[1]
     centred = _is_mean(program, mean, x, found.axes)
+    # Held fixed within σ, only a mean has no part in σ's derivative: Σ c = 0.
+    if not equal(program, _through(program, taken) if centred else taken, mean):
+        return None
     return Norm(found.scale(centred), x, mean, inverse, False) if level(program, mean, found.axes) else None
 
 
