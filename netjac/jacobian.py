@@ -378,10 +378,15 @@ def _known(point: Point, name: str) -> None:
 
 
 def refuse_integers(point: Point, ofs: Sequence[str], wrts: Sequence[str]) -> None:
-    """Integers have no derivative. Raises `NotDifferentiableError`."""
+    """Integers have no derivative, and complex numbers none that is one real array. Raises `NotDifferentiableError`."""
     program = point.traced.program
     for name, what in (*((n, "of") for n in ofs), *((n, "wrt") for n in wrts)):
         value = point.traced.value(name)
+        if jnp.issubdtype(program.dtype(value), jnp.complexfloating):
+            raise NotDifferentiableError(
+                f"{what}={name!r} of {point.network.name!r} is {program.dtype(value)}; netjac differentiates real numbers: ask "
+                "for others by name, or hold its real and imaginary parts as two arrays"
+            )
         if not jnp.issubdtype(program.dtype(value), jnp.inexact):
             producer = program.producer.get(value)
             cause = f" (made by {program.equations[producer].name})" if producer is not None else ""

@@ -293,6 +293,8 @@ def test_complex_weights_take_part():
 
     x = draw(3, 4)
     assert agreement(Spectral(), x, parameters=False) < 1e-12
+    with pytest.raises(nj.NotDifferentiableError, match=r"'weight'.*complex128"):
+        nj.jacobian(Spectral(), x, wrt="parameters")
     assert abs(nj.jacobian(Spectral(), x.float()).to_numpy() - nj.jacobian(Spectral(), x).to_numpy()).max() < 1e-5
 
 
