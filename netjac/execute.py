@@ -190,8 +190,11 @@ def _(action: Sweep, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
     result = action.near if pulling else action.far[0]
     behind = tuple(int(steps_first(eqn, place, not pulling)) for place in action.far)
 
+    way = another_way(run.linearised.program, eqn)
+
     def along(*chosen: Any) -> Any:
-        return eqn.bind(*_replaced(inputs, moving, chosen))[result]
+        operands = _replaced(inputs, moving, chosen)
+        return (eqn.bind(*operands) if way is None else way(operands))[result]
 
     primals = tuple(jnp.asarray(inputs[place]) for place in moving)
     swept: Sequence[jax.Array]

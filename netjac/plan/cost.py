@@ -12,6 +12,7 @@ from math import prod
 
 from netjac.factors.pattern import Pattern
 from netjac.graph.program import Equation, Program
+from netjac.rules.depthwise import is_depthwise
 from netjac.rules.forward import is_short
 from netjac.rules.loops import bodies
 
@@ -39,6 +40,8 @@ RATES = {
     ),
 }
 
+FUSED = 4
+"""Times as many operations as elsewhere where a loop reads many taps for each number that it writes."""
 FULL = 32
 """Channels from which a convolution runs at its rate; with fewer it takes as long as with these."""
 
@@ -55,8 +58,7 @@ def longer(computing: float, moved: int, rates: Rates) -> float:
 def sweep_seconds(program: Program, eqn: Equation, direction: str, operations: int, moved: int, rates: Rates) -> float:
     """Of a block pushed or pulled through an equation."""
     if eqn.name == "conv_general_dilated":
-        full = min(1.0, _channels(program, eqn, direction) / FULL)
-        rate = rates.short if is_short(program, eqn, direction) else rates.convolution * full
+        rate = _convolving(program, eqn, direction, rates)
     elif eqn.name == "dot_general":
         rate = rates.product
     elif eqn.name in ("reduce_window_max", "reduce_window_min"):
@@ -64,6 +66,14 @@ def sweep_seconds(program: Program, eqn: Equation, direction: str, operations: i
     else:
         rate = rates.elementwise
     return longer(operations / rate, moved, rates)
+
+
+def _convolving(program: Program, eqn: Equation, direction: str, rates: Rates) -> float:
+    if is_depthwise(program, eqn):
+        return rates.elementwise * FUSED
+    if is_short(program, eqn, direction):
+        return rates.short
+    return rates.convolution * min(1.0, _channels(program, eqn, direction) / FULL)
 
 
 def _channels(program: Program, eqn: Equation, direction: str) -> int:

@@ -25,7 +25,7 @@ from netjac.factors.pattern import Axes, Names, Pattern, labels_of
 from netjac.factors.window import window
 from netjac.graph.program import Equation, Program
 from netjac.precision import on_cpu
-from netjac.rules import ties
+from netjac.rules import depthwise, ties
 from netjac.rules.forward import is_short
 from netjac.rules.local import Explicit, Local, Opaque, Pull, rule
 from netjac.rules.patches import MOST_VIEWS, stacked, summed
@@ -47,7 +47,10 @@ def by_input(program: Program, eqn: Equation, result: int) -> Local | None:
     pairs = ties.convolution(program, eqn, 0, result)
     if pairs is None:
         return None
-    pull = _by_residue(program, eqn) or _by_taps(program, eqn)
+    if depthwise.is_depthwise(program, eqn):
+        pull = depthwise.pull(program, eqn)
+    else:
+        pull = _by_residue(program, eqn) or _by_taps(program, eqn)
     return Opaque(tuple(pairs), True, True, eqn.name, pull, _stencil(program, eqn))
 
 
