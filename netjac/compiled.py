@@ -24,6 +24,7 @@ from netjac.plan.eliminate import Linearised, Question
 from netjac.plan.plan import Answer, Plan
 from netjac.plan.search import Setting, search
 from netjac.precision import is_wide, multiplied
+from netjac.rules.forward import other_ways
 from netjac.rules.loops import directions
 
 MOST_PLANS = 128
@@ -207,6 +208,7 @@ def _sweep(
     program: Program, direction: str, wrt: tuple[int, ...], of: int, precision: str | None
 ) -> Callable[..., Any]:
     needed = program.needed([of, *wrt])
+    instead = other_ways(program, needed)
 
     def run(inputs: Sequence[Any], constants: Sequence[Any], block: Any) -> Any:
         counts["traces"] += 1
@@ -214,11 +216,12 @@ def _sweep(
             return swept_block(inputs, constants, block)
 
     def swept_block(inputs: Sequence[Any], constants: Sequence[Any], block: Any) -> Any:
-        values = program.evaluate(inputs, constants, needed)
+        values = program.evaluate(inputs, constants, needed, instead=instead)
         start = tuple(jnp.asarray(values[n]) for n in wrt)
 
         def along(*moved: jax.Array) -> jax.Array:
-            return jnp.asarray(program.evaluate(inputs, constants, needed, dict(zip(wrt, moved, strict=True)))[of])
+            given = dict(zip(wrt, moved, strict=True))
+            return jnp.asarray(program.evaluate(inputs, constants, needed, given, instead)[of])
 
         if direction == "push":
             tangents = tuple(part.astype(at.dtype) for part, at in zip(block, start, strict=True))

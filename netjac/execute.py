@@ -26,7 +26,7 @@ from netjac.graph.program import Equation, Program
 from netjac.plan.eliminate import Linearised
 from netjac.plan.plan import Plan
 from netjac.plan.steps import Action, LocalFactor, Seed, Sweep
-from netjac.rules.forward import Way, another_way
+from netjac.rules.forward import Way, another_way, other_ways
 from netjac.rules.local import Opaque
 from netjac.rules.loops import steps_first
 
@@ -72,8 +72,7 @@ def evaluated(
     """
     pulls: dict[Pulled, Pull] = {}
     needed = program.needed(of)
-    ways = {index: another_way(program, program.equations[index]) for index in needed}
-    instead: dict[int, Way] = {index: way for index, way in ways.items() if way is not None}
+    instead: dict[int, Way] = other_ways(program, needed)
     for step in plan.steps:
         action = step.action
         if isinstance(action, Sweep) and action.direction == "pull":

@@ -29,6 +29,7 @@ from netjac.plan.eliminate import Linearised, Question
 from netjac.plan.plan import Plan
 from netjac.plan.search import Setting, search
 from netjac.precision import multiplied, precise
+from netjac.rules.forward import other_ways
 from netjac.tracing import Point, meet
 
 # How far the rows of a softmax may be from 1 in sum.
@@ -222,7 +223,9 @@ def evaluated_at(kind: Kind, value: int, weights: Sequence[Any], x: jax.Array) -
     """A value of the program at x; traceable."""
     program, fixed = kind.program, len(kind.program.inputs) - 1
     with multiplied(kind.precision):
-        found = program.evaluate((*weights[:fixed], x), list(weights[fixed:]), program.needed([value]))[value]
+        needed = program.needed([value])
+        instead = other_ways(program, needed)
+        found = program.evaluate((*weights[:fixed], x), list(weights[fixed:]), needed, instead=instead)[value]
     return jnp.asarray(found)
 
 

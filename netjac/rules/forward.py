@@ -7,7 +7,7 @@ take 0.9. So does one of every channel by itself (`netjac.rules.depthwise`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from typing import Any
 
@@ -32,6 +32,12 @@ def another_way(program: Program, eqn: Equation) -> Way | None:
     if not _apt(program, eqn):
         return None
     return lambda operands: [by_patches(program, eqn, *operands)]
+
+
+def other_ways(program: Program, equations: Iterable[int]) -> dict[int, Way]:
+    """Those there are among a program's equations, by index."""
+    ways = {index: another_way(program, program.equations[index]) for index in equations}
+    return {index: way for index, way in ways.items() if way is not None}
 
 
 def _apt(program: Program, eqn: Equation) -> bool:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from jax import lax
 
 import netjac as nj
+from netjac.compiled import swept
+from netjac.graph.key import key
 from netjac.graph.program import trace
 from netjac.rules import depthwise
 from tests.oracles import differences, jacrev, relative_error
@@ -98,6 +100,21 @@ def test_no_grouped_convolution_is_left_of_a_separable_network(strides):
         left = str(jax.make_jaxpr(nj.jacobian_function(f))(jnp.asarray(x)))
     assert "feature_group_count=8" not in left
     assert "conv_general_dilated" in left
+
+
+def test_products_by_sweeps_have_none_either():
+    f, x = network((2, 2))
+    with jax.enable_x64(True):
+        program, _ = trace(f, jnp.asarray(x))
+        (n,), (of,) = program.inputs, program.outputs
+        for direction, block in (("push", [jnp.ones((1, *x.shape))]), ("pull", jnp.ones((1, 2, 4)))):
+            run = swept(program, key(program), direction, (n,), of, None)
+            left = str(jax.make_jaxpr(run)([jnp.asarray(x)], list(program.constants.values()), block))
+            assert "feature_group_count=8" not in left
+    J, v, u = nj.jacobian(nj.network(f, batched=True), x), np.cos(x), np.ones((2, 4))
+    full = np.stack([jacrev(f, x)[b, :, b] for b in range(2)])
+    assert relative_error(J @ v, np.einsum("bohwc,bhwc->bo", full, v)) < 1e-12
+    assert relative_error(J.T @ u, np.einsum("bohwc,bo->bhwc", full, u)) < 1e-12
 
 
 def test_they_have_second_derivatives():
