@@ -204,5 +204,8 @@ def _(action: Sweep, run: Run, read: Sequence[Numbers]) -> list[Numbers]:
         swept = jax.vmap(pull, first, behind)(block.astype(run.values[eqn.results[result]].dtype))
     else:
         push = jax.vmap(lambda t: jax.jvp(along, primals, (t,))[1], first, behind[0])
-        swept = (push(block.astype(primals[0].dtype)),)
+        if jnp.iscomplexobj(block):  # pulled back to complex numbers before; the push is linear over real ones
+            swept = (jax.lax.complex(push(block.real), push(block.imag)),)
+        else:
+            swept = (push(block.astype(primals[0].dtype)),)
     return [array.reshape([to.sizes[n] for n in to.data]) for array, to in zip(swept, action.results, strict=True)]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from netjac.errors import NonFiniteError, NotDifferentiableError, ShapeError, UnknownNameError
+from netjac.errors import NetjacError, NonFiniteError, NotDifferentiableError, ShapeError, UnknownNameError
 from netjac.graph.key import Key, key
 from netjac.graph.kind import Kind
 from netjac.graph.preactivation import preactivation
@@ -93,7 +93,19 @@ class Point:
         if self.samples in (None, 1):
             return self.samples == 1
         traced = self.traced
-        return traced.once(("apart", of), lambda: apart(traced.program, traced.inputs.values(), of))
+        return traced.once(("apart", of), lambda: self._parts() and apart(traced.program, traced.inputs.values(), of))
+
+    def _parts(self) -> bool:
+        """Whether the network takes another number of samples: a function may be written for one."""
+
+        def tried() -> bool:
+            try:
+                narrowed(self, 0, 1)
+            except ShapeError:
+                return False
+            return True
+
+        return not self.samples or self.traced.once("parts", tried)
 
     def arguments(self) -> tuple[jax.Array, ...]:
         """The program's inputs, parameters first, as they were when the point was met. Raises `ChangedError`."""
@@ -150,11 +162,27 @@ def _held(network: Network, names: Sequence[str], given: Sequence[Any]) -> Held:
 
 
 def narrowed(point: Point, start: int, count: int) -> Point:
-    """The same network at `count` of the samples."""
+    """The same network at `count` of the samples. Raises `ShapeError` where it takes no other number of them."""
     with precise(point.wide):
         arrays = tuple(jax.lax.slice_in_dim(array, start, start + count) for array in point.arrays)
-        traced = _traced(point.network, point.names, arrays, point.wide, point.precision)
+        try:
+            traced = _traced(point.network, point.names, arrays, point.wide, point.precision)
+        except NetjacError:
+            raise
+        except Exception as error:  # whatever the user's function raises
+            raise _of_one_size(point, count, str(error)) from error
+    for name in traced.outputs:
+        old, new = (t.program.shape(t.outputs[name]) for t in (point.traced, traced))
+        if old[:1] == (point.samples,) and new != (count, *old[1:]):
+            raise _of_one_size(point, count, f"{name!r} is then of shape {new}")
     return dataclasses.replace(point, traced=traced, arrays=arrays, samples=count)
+
+
+def _of_one_size(point: Point, count: int, why: str) -> ShapeError:
+    return ShapeError(
+        f"{point.network.name!r} takes {point.samples} samples but not {count} of them ({why}); write it for any number of "
+        "samples, x.reshape(len(x), …) say, or give it one sample"
+    )
 
 
 def widened(point: Point) -> Point:

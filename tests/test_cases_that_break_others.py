@@ -210,6 +210,15 @@ def test_complex_numbers_inside():
         nj.jacobian(f, x.astype(complex))
 
 
+def test_what_was_pulled_back_to_complex_numbers_is_pushed_on_by_both_parts():
+    """The cheapest order meets at the spectrum, of two numbers between three and three."""
+    power = lambda x: jnp.abs(jnp.fft.rfft(x)) ** 2  # noqa: E731
+    f = lambda x: jnp.take_along_axis(power(x), jnp.array([1, 1, 0]), 0)  # noqa: E731
+    x = draw(3)
+    assert any(step.form == "push gather" for step in nj.explain(f, x).steps)
+    assert relative_error(nj.jacobian(f, x), jacrev(f, x)) < 1e-13
+
+
 def test_a_linear_solve():
     f = lambda x: jnp.linalg.solve(x[:, :3] + 6 * jnp.eye(3), x[:, 3:])  # noqa: E731
     x = draw(3, 5)

@@ -16,7 +16,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from netjac.graph.normal import POOLS, slice_of, without_rest
+from netjac.graph.normal import POOLS, read_in_another_order, slice_of, transposition_of, without_rest
 from netjac.points import PRIMITIVE as POINT
 
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_lin"})
@@ -168,18 +168,33 @@ def _inline(program: Program, jaxpr: jex.Jaxpr, constants: Sequence[Any], inputs
         if inner is not None:
             results = _inline(program, inner[0], inner[1], operands)
         else:
-            if eqn.primitive.name in POOLS and (tiled := without_rest(eqn.params, program.shape(operands[0]))):
-                operands = [_sliced(program, operands[0], tiled)]
+            parameters = _normal(program, eqn, operands)
             results = [_value(program, var.aval) for var in eqn.outvars]
-            program.equations.append(Equation(eqn.primitive, tuple(operands), tuple(results), eqn.params))
+            program.equations.append(Equation(eqn.primitive, tuple(operands), tuple(results), parameters))
             if eqn.primitive.name == POINT:
                 program.points[_occurrence(program, eqn.params["name"])] = results[0]
         known.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _sliced(program: Program, value: int, shape: tuple[int, ...]) -> int:
-    primitive, parameters, aval = slice_of(shape, program.dtype(value))
+def _normal(program: Program, eqn: jex.JaxprEqn, operands: list[int]) -> dict[str, Any]:
+    """The equation's parameters, where it needs others after what is done to its operand here first."""
+    parameters: dict[str, Any] = eqn.params
+    if eqn.primitive.name not in (*POOLS, "reshape"):
+        return parameters
+    shape, dtype = program.shape(operands[0]), program.dtype(operands[0])
+    if eqn.primitive.name != "reshape":
+        if tiled := without_rest(parameters, shape):
+            operands[0] = _made(program, operands[0], slice_of(tiled, dtype))
+        return parameters
+    if order := read_in_another_order(parameters, len(shape)):
+        operands[0] = _made(program, operands[0], transposition_of(shape, order, dtype))
+        return {**parameters, "dimensions": None}
+    return parameters
+
+
+def _made(program: Program, value: int, by: tuple[Any, dict[str, Any], Any]) -> int:
+    primitive, parameters, aval = by
     result = _value(program, aval)
     program.equations.append(Equation(primitive, (value,), (result,), parameters))
     return result

@@ -42,6 +42,16 @@ APART = {
     "softmax": lambda x: jax.nn.softmax(x, -1) @ jnp.ones((6, 2)),
     "norm": lambda x: (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5),
     "where": lambda x: jnp.where(x > 0, x, jnp.expm1(x)),
+    "zeros that a loop starts from and a state that sees no sample": lambda x: (
+        lax.scan(
+            lambda c, t: ((jnp.tanh(c[0] + t) * c[1], jnp.cos(c[1])), None),
+            (jnp.zeros_like(x), jnp.ones_like(x)),
+            jnp.ones(3),
+        )[0][0]
+        * x
+    ),
+    "one row for all samples": lambda x: x * jnp.broadcast_to(jnp.arange(6.0), x.shape),
+    "an array of equal rows": lambda x: x + np.ones((4, 6))[: len(x)] * np.arange(6),
     "words": lambda x: jnp.asarray(TABLE)[jnp.abs(x).astype(int) % 9].sum(1) * x,
     "folded with another axis and parted": lambda x: _heads(x, lambda h: jnp.einsum("bij,bkj->bik", h, jnp.sin(h))),
 }
@@ -55,6 +65,17 @@ TOGETHER = {
     "folded, and mixed within the fold": lambda x: _heads(x, lambda h: h - h[::-1]),
     "folded, and parted at another place": lambda x: x.swapaxes(0, 1).reshape(-1, x.shape[0]).reshape(x.shape) * 2.0,
     "folded, and parted the other way": lambda x: x.reshape(-1).reshape(x.shape[1], -1).T,
+    "numbered": lambda x: x * jnp.arange(len(x))[:, None],
+    "numbered in a custom derivative": lambda x: jax.nn.relu(x * jax.nn.relu(jnp.arange(len(x)) - 1.0)[:, None]),
+    "the first two are treated otherwise": lambda x: jnp.where(jnp.arange(len(x))[:, None] < 2, x, jnp.sin(x)),
+    "noise drawn for the batch": lambda x: x + jax.random.normal(jax.random.key(0), x.shape),
+    "a state that counts the samples": lambda x: lax.scan(
+        lambda c, t: (c + jnp.arange(4.0)[: len(x), None], c * t),
+        jnp.zeros((len(x), 1)),
+        jnp.swapaxes(x[:, :, None], 0, 1),
+    )[1][-1],
+    "written for four samples": lambda x: jnp.sin(x.reshape(4, 6)),
+    "written for four samples, silently": lambda x: jnp.sin(x.reshape(4, -1)),
     "shifted by one": lambda x: jnp.roll(x, 1, 0) * x,
 }
 
@@ -119,11 +140,20 @@ def test_one_samples_sparse_jacobian_is_that_of_its_batch():
         padded = jnp.pad(x, ((0, 0), (1, 1)))
         return jnp.tanh(padded[:, 2:] - 2 * padded[:, 1:-1] + padded[:, :-2] - lax.stop_gradient(x.mean()))
 
+    numbered = lambda x: jnp.sin(x) * jnp.arange(len(x))[:, None]  # noqa: E731
+    of_five = lambda x: jnp.sin(x.reshape(5, 12))  # noqa: E731
     x = RNG.standard_normal((5, 12))
-    J = nj.jacobian(nj.network(f, batched=True), x)
-    expected = per_sample(jacrev(f, x), 2)
-    assert relative_error(J, expected) < 1e-13
-    assert relative_error(J[3].to_scipy().toarray(), expected[3]) < 1e-13
+    for g in (f, numbered, of_five):
+        J = nj.jacobian(nj.network(g, batched=True), x)
+        expected = per_sample(jacrev(g, x), 2)
+        assert relative_error(J, expected) < 1e-13
+        assert relative_error(J[3].to_scipy().toarray(), expected[3]) < 1e-13
+        assert J.structure.kind in ("stencil", "diagonal")
+
+
+def test_a_formula_of_a_function_written_for_so_many_samples_says_so():
+    with pytest.raises(nj.ShapeError, match="takes 4 samples but not 1 of them"):
+        nj.formula(nj.network(lambda x: jnp.sin(x.reshape(4, 6)), batched=True), RNG.standard_normal((4, 6)))
 
 
 def test_a_weight_as_long_as_the_batch_is_no_axis_of_samples():
