@@ -70,10 +70,8 @@ def hull(a: Interval, b: Interval) -> Interval:
 
 
 def meet(a: Interval, b: Interval) -> Interval:
-    """What both hold; an end that is no number is taken from `a`."""
-    lo = jnp.where(b.lo > a.lo, b.lo, a.lo)
-    hi = jnp.where(b.hi < a.hi, b.hi, a.hi)
-    return Interval(lo, hi)
+    """What both hold; an end that is no number is taken from the other."""
+    return Interval(jnp.fmax(a.lo, b.lo), jnp.fmin(a.hi, b.hi))
 
 
 def add(a: Interval, b: Interval) -> Interval:

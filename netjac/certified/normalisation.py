@@ -61,12 +61,12 @@ def normalised(norm: Norm, c: Enclosed, inverse: Interval, plain: Enclosed) -> E
     """c / σ, met with what its equations one by one have given, `plain`."""
     scale, shape = norm.scale, c.value.lo.shape
     group, back = grouping(shape, scale.axes), ungrouping(shape, scale.axes)
-    z = _values(scale, Interval(group(c.value.lo), group(c.value.hi)))
-    z = meet(Interval(group(plain.value.lo), group(plain.value.hi)), z)
+    entries = Interval(group(c.value.lo), group(c.value.hi))
+    z = meet(Interval(group(plain.value.lo), group(plain.value.hi)), _values(scale, entries))
     slope = plain.slope
     if c.slope is not None and slope is not None:
         over = reciprocal(inverse) if norm.divided else inverse
-        over = Interval(*(end.reshape((-1, 1)) for end in over))
+        over = meet(Interval(*(end.reshape((-1, 1)) for end in over)), _inverse(scale, entries))
         found = _slopes(scale, z, Ball(*map(group, c.slope)), over)
         slope = ball(meet(slope.interval, Interval(*map(back, found))))
     return settled(Interval(back(z.lo), back(z.hi)), slope, plain.line)
@@ -115,6 +115,15 @@ def _values(scale: Scale, c: Interval) -> Interval:
     low = jnp.where(c.lo > 0, at(c.lo, True), at(c.lo, False))
     high = jnp.where(c.hi < 0, at(c.hi, True), at(c.hi, False))
     return widened(low, high, 64 * UNIT)
+
+
+def _inverse(scale: Scale, c: Interval) -> Interval:
+    """1 / σ, (rows, 1). Of squares that are summed nothing is lost to rounding but what they are."""
+    g = 2 * gamma(c.lo.shape[1])
+    squares = (m * m for m in magnitude(c))
+    least, most = (total.sum(-1, keepdims=True) for total in squares)
+    low, high = scale.factor[0] * least * (1 - g) + scale.more, scale.factor[1] * most * (1 + g) + scale.more
+    return widened(1 / jnp.sqrt(high), 1 / jnp.sqrt(low), 64 * UNIT)
 
 
 def _slopes(scale: Scale, z: Interval, c: Ball, inverse: Interval) -> Interval:
