@@ -170,12 +170,18 @@ def test_the_layers_of_keras_and_torch_are_known_and_enclosed(name):
         assert (upper >= J).all()
 
 
+def _about(u, level):
+    s = jax.lax.rsqrt(mean_square(u - jax.lax.stop_gradient(level)) + 1e-3)
+    return u * s + (-level) * s
+
+
 LIKENESSES = {
     "a sum over fewer": lambda u: jnp.exp(u) / jnp.exp(u[:, :4]).sum(-1, keepdims=True),
     "other exponentials below": lambda u: jnp.exp(u) / jnp.exp(1.01 * u).sum(-1, keepdims=True),
     "a log of another": lambda u: 2 * u - jnp.log(jnp.exp(u).sum(-1, keepdims=True)),
     "squares of another": lambda u: centred(u) * jax.lax.rsqrt(mean_square(u) + 1e-5),
     "squares about something else": lambda u: centred(u) * jax.lax.rsqrt(mean_square(u - 1) + 1e-5),
+    "about the largest, held fixed within": lambda u: _about(u, u.max(-1, keepdims=True)),
     "ε taken off": lambda u: u * jax.lax.rsqrt(mean_square(u) - 1e-5),
     "ε of the input": lambda u: u * jax.lax.rsqrt(mean_square(u) + 1 + u[:, :1] ** 2),
 }
