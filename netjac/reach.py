@@ -133,7 +133,7 @@ class _Following:
                 total = one if total is None else total.hull(one)
             if total is not None:
                 self.intervals[result] = total
-            self._fill(eqn, result, chosen)
+            self._fill(eqn, which, chosen)
 
     def _choice(self, eqn: Equation) -> np.ndarray | None:
         """Which case is taken at each entry, where a mask says."""
@@ -142,21 +142,22 @@ class _Following:
         predicate = np.asarray(self.values[eqn.operands[0]]).astype(np.int64)
         return np.broadcast_to(predicate, self.program.shape(eqn.results[0]))
 
-    def _fill(self, eqn: Equation, result: int, chosen: np.ndarray | None) -> None:
+    def _fill(self, eqn: Equation, which: int, chosen: np.ndarray | None) -> None:
         """A mask fills what it gives a constant; that is passed on entry by entry, and by a softmax, written with a derivative
         of its own."""
+        result = eqn.results[which]
         shape = self.program.shape(result)
         found = np.zeros(shape, bool)
         if chosen is not None:
             found |= np.isin(chosen, [place for place, n in enumerate(eqn.operands[1:]) if n not in self.intervals])
         for place, operand in enumerate(eqn.operands):
-            local = linearise(self.program, eqn, place, 0) if operand in self.filled else None
+            local = linearise(self.program, eqn, place, which) if operand in self.filled else None
             if local is None:
                 continue
             if eqn.name == "custom_jvp_call" and self.program.shape(operand) == shape:
                 found |= self.filled[operand]
             elif eqn.name not in WEIGHTED or self.program.shape(operand) == shape:
-                found |= self._moved(reading(self.program, eqn, place, 0, local), self.filled[operand])
+                found |= self._moved(reading(self.program, eqn, place, which, local), self.filled[operand])
         if found.any():
             self.filled[result] = found
 

@@ -167,3 +167,17 @@ def test_masks_beside_a_relu_are_followed_in_float64_with_x64_off():
     x = np.random.default_rng(0).standard_normal((4, WIDTH))
     structure = nj.jacobian(nj.network(lambda x: jax.nn.relu(f(jax.nn.relu(x)))), x).structure
     assert structure.kind == "causal"
+
+
+def test_what_a_mask_filled_is_followed_into_each_result_by_itself():
+    """An eigendecomposition's values have another shape than its vectors."""
+    mask = mask_of("causal", 4)
+
+    def f(x):
+        masked = jnp.where(mask, x @ x.T, 0.0)
+        return jnp.linalg.eigh(masked + masked.T)[0]
+
+    x = np.random.default_rng(0).standard_normal((4, WIDTH))
+    J = nj.jacobian(f, x)
+    assert J.structure.kind == "dense"
+    assert relative_error(J, jacrev(f, x)) < 1e-12
