@@ -96,7 +96,7 @@ def _chord(x: Interval) -> Laid:
     crossing = (x.lo < 0) & (x.hi > 0)
     factor = jnp.where(crossing, x.hi / jnp.where(crossing, x.hi - x.lo, 1.0) * (1 + ROUNDINGS), jnp.inf)
     factor = jnp.where(crossing, jnp.minimum(factor, 1.0), jnp.inf)
-    top = -factor * x.lo
+    top = jnp.where(crossing, -factor * x.lo, jnp.inf)
     return [factor], widened(jnp.zeros_like(top), top)
 
 

@@ -11,7 +11,9 @@ import torch
 
 import netjac as nj
 from netjac.certified.bounds import boxes_of
+from netjac.certified.interval import Interval
 from netjac.certified.norm_patterns import norm, spread
+from netjac.certified.normalisation import Scale, _values
 from netjac.certified.patterns import softmax
 from tests.certified.test_bounds import jacobians
 
@@ -121,6 +123,25 @@ def test_values_divided_by_their_size_have_known_slopes_in_a_box_without_bound()
     """(δ − z zᵀ / n) / σ is at most 1/√ε, however far the box goes."""
     lower, upper = nj.bounds(nj.network(NORMS["unit length"], batched=True), np.zeros((1, 4)), 1e3)
     assert np.abs([lower, upper]).max() <= 1.001 / 0.1
+
+
+def test_a_centred_value_reaches_the_root_of_the_others_and_no_more_is_given_away():
+    """z = 2 = √(n − 1) of n = 5 where all others are alike, in a box that leaves the others open."""
+    scale = Scale((1,), (0.2, 0.2), 0.0, True)
+    with jax.enable_x64(True):
+        z = _values(scale, Interval(jnp.array([[4.0, -2, -2, -2, -2]]), jnp.array([[4.0, 2, 2, 2, 2]])))
+    np.testing.assert_allclose(z.hi[0, 0], 2, rtol=1e-12)
+    assert z.hi[0, 0] >= 2
+    np.testing.assert_allclose(z.lo[0, 0], 4 / np.sqrt(6.4), rtol=1e-12)
+
+
+def test_lines_narrow_a_relu_network():
+    """Half as wide as what intervals alone give."""
+    rng = np.random.default_rng(0)
+    first, second, third = (rng.standard_normal(s) * np.sqrt(2 / s[0]) for s in ((10, 32), (32, 32), (32, 4)))
+    f = nj.network(lambda x: jax.nn.relu(jax.nn.relu(x @ first) @ second) @ third, batched=True)
+    lower, upper = nj.bounds(f, np.random.default_rng(2).standard_normal((16, 10)), 0.01)
+    assert (upper - lower).mean() < 0.15
 
 
 def found(f, x=X):
