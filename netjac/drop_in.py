@@ -7,13 +7,14 @@ compiled with the rest, under `vmap` they are batched, and `grad` differentiates
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from netjac.calibration import rates
-from netjac.errors import NotDifferentiableError
+from netjac.errors import NotDifferentiableError, ShapeError
 from netjac.execute import accumulate, evaluated
 from netjac.factors.refine import densify
 from netjac.graph.program import Program, trace
@@ -26,12 +27,18 @@ def jacobian_function(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -
 
     Signature and layout are those of `jax.jacobian(f, argnums)`: the tree of the output outside, the tree of the
     argument inside (a tuple of them for several argnums), each leaf of shape (*out, *in) and of its output's dtype.
-    Arguments and outputs are trees of arrays. Raises `NotDifferentiableError` for integer arguments or outputs.
+    Arguments and outputs are trees of arrays. Raises `NotDifferentiableError` for integer arguments or outputs, and, called
+    with too few arguments, `ShapeError`.
     """
-    several = not isinstance(argnums, int)
-    places = tuple(argnums) if not isinstance(argnums, int) else (argnums,)
+    several = not isinstance(argnums, int)  # as JAX has it, of NumPy's integers too
+    places = tuple(map(index, argnums)) if isinstance(argnums, Sequence) else (index(argnums),)
 
     def jacobian(*args: Any, **kwargs: Any) -> Any:
+        for place in places:
+            if not -len(args) <= place < len(args):
+                raise ShapeError(
+                    f"argnums names argument {place}, and {len(args)} are given by position; give that one by position too"
+                )
         chosen = tuple(args[place] for place in places)
         leaves, tree = jax.tree_util.tree_flatten(chosen)
         leaves = [jnp.asarray(leaf) for leaf in leaves]

@@ -26,7 +26,12 @@ def same(ours, theirs):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("argnums", [0, 1, (0, 1), (1,)])
+def test_an_argument_that_is_not_there_is_named():
+    with pytest.raises(nj.ShapeError, match="argnums names argument 2, and 2 are given"):
+        nj.jacobian_function(tree, (0, 2))(P, X)
+
+
+@pytest.mark.parametrize("argnums", [0, 1, (0, 1), (1,), np.int64(-1), [np.int32(0)]])
 def test_trees_of_arguments_and_outputs_are_laid_out_as_jax_lays_them_out(argnums):
     with jax.enable_x64(True):
         same(nj.jacobian_function(tree, argnums)(P, X), jax.jacobian(tree, argnums)(P, X))
