@@ -21,6 +21,7 @@ from netjac.jacobian import output_names
 from netjac.memory import budget
 from netjac.precision import precise
 from netjac.progress import Progress, counted
+from netjac.rules.independence import separate
 from netjac.tracing import Point, meet, widened
 
 HELD = 16
@@ -99,7 +100,7 @@ class Boxes:
 
     def pieces(self, size: int) -> Iterator[tuple[Point, np.ndarray]]:
         """Runs of equal size, the last filled up by copies of the last box."""
-        if size >= self.count or not self.point.network.batched:
+        if size >= self.count or not self.point.network.batched or not self.point.apart(self.of):
             yield self.point, self.radii
             return
         x = np.asarray(self.point.arrays[0])
@@ -138,7 +139,11 @@ def boxes_of(model: Any, x: Any, radius: Any, of: str) -> Boxes:
     value = point.traced.value(names[0])
     if not program.differentiable(value):
         raise NotDifferentiableError(f"{names[0]!r} holds {program.dtype(value)}, which has no derivative")
-    if point.network.batched and not point.apart(value):
+    if (
+        point.network.batched
+        and not point.apart(value)
+        and not separate(program, [point.traced.inputs[point.names[0]]], value)
+    ):
         raise UnsupportedOperationError(f"{names[0]!r} mixes the samples of a batch; give one sample at a time")
     for index in program.needed([value]):
         for n in program.equations[index].results:

@@ -36,6 +36,11 @@ def apart(program: Program, inputs: Iterable[int], of: int) -> bool:
     return carried(program, dict.fromkeys(inputs, 0), lambda _place, _axis: False).get(of, 0) == 0
 
 
+def separate(program: Program, inputs: Iterable[int], of: int) -> bool:
+    """The same, each b in a way of its own if need be: with weights of its own, say."""
+    return carried(program, dict.fromkeys(inputs, 0), None).get(of, 0) == 0
+
+
 class Fold(NamedTuple):
     """Where samples stand in a value: entry k of `axis` is of sample k // inner mod samples."""
 
@@ -47,8 +52,11 @@ class Fold(NamedTuple):
 Marks = dict[int, Fold | None]
 
 
-def carried(program: Program, starts: dict[int, int], given: Even) -> dict[int, int]:
-    """Value → the axis along which it follows from the marked axes entry by entry, MIXED where it does not."""
+def carried(program: Program, starts: dict[int, int], given: Even | None) -> dict[int, int]:
+    """Value → the axis along which it follows from the marked axes entry by entry, MIXED where it does not.
+
+    With `given` None each entry may follow in a way of its own.
+    """
     marks: Marks = {n: None if axis == MIXED else Fold(axis, program.shape(n)[axis]) for n, axis in starts.items()}
     for eqn in program.equations:
         met: Marks = {}
@@ -62,7 +70,8 @@ def carried(program: Program, starts: dict[int, int], given: Even) -> dict[int, 
         for which, result in enumerate(eqn.results):
             if result in met:
                 to = met[result]
-                marks[result] = to if to is None or _alike(program, eqn, which, to.axis, marks, given) else None
+                one_way = to is None or given is None or _alike(program, eqn, which, to.axis, marks, given)
+                marks[result] = to if one_way else None
     return {n: _axis(program, n, mark) for n, mark in marks.items()}
 
 
@@ -71,7 +80,7 @@ def _axis(program: Program, value: int, mark: Fold | None) -> int:
 
 
 def _followed(
-    program: Program, eqn: Equation, place: int, which: int, marks: Marks, given: Even
+    program: Program, eqn: Equation, place: int, which: int, marks: Marks, given: Even | None
 ) -> tuple[bool, Fold | None]:
     """Whether the result depends on the operand, and where it has the operand's samples."""
     operand, result = eqn.operands[place], eqn.results[which]
@@ -80,7 +89,8 @@ def _followed(
         return True, _reshaped(program.shape(operand), program.shape(result), mark)
     whole = _axis(program, operand, mark)
     axis = whole if mark is None or eqn.name in (*CALLS, *LOOPS) else mark.axis  # those are followed by axes
-    to = _end(program, eqn, place, which, axis, partial(_even_inside, program, eqn, marks, given))
+    inside = (lambda _: None) if given is None else partial(_even_inside, program, eqn, marks, given)
+    to = _end(program, eqn, place, which, axis, inside)
     return to is not None, None if to is None or to == MIXED or mark is None else mark._replace(axis=to)
 
 
@@ -95,7 +105,7 @@ def _reshaped(old: tuple[int, ...], new: tuple[int, ...], mark: Fold) -> Fold | 
 
 
 def _end(
-    program: Program, eqn: Equation, operand: int, result: int, axis: int, inside: Callable[[Program], Even]
+    program: Program, eqn: Equation, operand: int, result: int, axis: int, inside: Callable[[Program], Even | None]
 ) -> int | None:
     """The result's axis that carries on an operand's; None where the result does not depend on the operand at all."""
     if eqn.name == "scan":

@@ -215,6 +215,14 @@ def test_boxes_in_pieces_are_boxes_at_once():
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
+def test_boxes_whose_samples_have_weights_of_their_own_are_not_taken_in_pieces():
+    W = np.random.default_rng(3).standard_normal((7, 4, 3))
+    f = nj.network(lambda x: jnp.tanh(jnp.einsum("bi,bio->bo", x, W)), batched=True)
+    x = np.random.default_rng(4).standard_normal((7, 4))
+    for one, other in zip(nj.bounds(f, x, 0.1), nj.bounds(f, x, 0.1, memory=20000), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_signs_are_certified_where_they_hold_all_over_the_box():
     W = np.array([[1.0, -1.0], [2.0, 0.0]])
     f = nj.network(lambda x: jnp.tanh(x @ W) + jnp.sin(x[:, 1:]) * np.array([0.0, 1.0]), batched=True)
