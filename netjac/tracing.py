@@ -101,7 +101,7 @@ class Point:
         def tried() -> bool:
             try:
                 narrowed(self, 0, 1)
-            except ShapeError:
+            except NetjacError:
                 return False
             return True
 

@@ -30,9 +30,12 @@ def export(
     """The module's program, with any number of samples where torch can prove it, else with the number given."""
     counts["exports"] += 1
     named = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-    free = _pytree.tree_map(
-        lambda t: {0: torch.export.Dim.AUTO} if isinstance(t, torch.Tensor) and t.ndim else None, dict(named)
-    )
+
+    def of_any_number(t: Any) -> dict[int, Any] | None:
+        """Not of one sample: torch would warn that it holds that for a constant."""
+        return {0: torch.export.Dim.AUTO} if isinstance(t, torch.Tensor) and t.ndim and t.shape[0] != 1 else None
+
+    free = _pytree.tree_map(of_any_number, dict(named))
     reasons = []
     for shapes in (free, None):
         try:
@@ -249,6 +252,21 @@ def paths_of(result: Any, count: int, kept: list[bool] | None = None) -> tuple[s
 
 def refuse_other_shapes(program: torch.export.ExportedProgram, inputs: Sequence[Any], name: str) -> None:
     """Raises `ShapeError` where a program was exported for other sizes than these inputs have."""
+    for node, own, shape in other_shapes(program, inputs):
+        raise ShapeError(
+            f"{name!r} was exported for {node!r} of shape {own}, not {shape}; for any number of "
+            "samples export it with dynamic_shapes={0: torch.export.Dim('batch')} for each input"
+        )
+
+
+def _fixed(size: int | torch.SymInt) -> int | None:
+    """A size that torch holds for a constant, by a symbol that has one value too."""
+    found: int | None = size if isinstance(size, int) else size.node.maybe_as_int()
+    return found
+
+
+def other_shapes(program: torch.export.ExportedProgram, inputs: Sequence[Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The inputs that a program was exported for other sizes of: name, its shape, and the shape they have."""
     given = iter(inputs)
     for node in program.graph.nodes:
         if node.op != "placeholder" or node.name not in program.graph_signature.user_inputs:
@@ -256,9 +274,6 @@ def refuse_other_shapes(program: torch.export.ExportedProgram, inputs: Sequence[
         own, spec = getattr(node.meta.get("val"), "shape", None), next(given, None)
         if own is None or spec is None:
             continue
-        wrong = [i for i, (a, b) in enumerate(zip(own, spec.shape, strict=False)) if isinstance(a, int) and a != b]
+        wrong = any(_fixed(a) not in (None, b) for a, b in zip(own, spec.shape, strict=False))
         if wrong or len(own) != len(spec.shape):
-            raise ShapeError(
-                f"{name!r} was exported for {node.name!r} of shape {tuple(own)}, not {tuple(spec.shape)}; for any number of "
-                "samples export it with dynamic_shapes={0: torch.export.Dim('batch')} for each input"
-            )
+            yield node.name, tuple(own), tuple(spec.shape)

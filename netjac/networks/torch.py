@@ -201,8 +201,14 @@ class TorchNetwork(Network):
     def prepare(self, inputs: Sequence[jax.ShapeDtypeStruct]) -> PureFunction:
         own = self._own_dtype([spec.dtype for spec in inputs])
         with plain(), evaluating(self.module):
-            args, kwargs = self._arguments([_example(spec, own) for spec in inputs])
-            return self._interpreted(exported.export(self.module, args, kwargs, self.name))
+            # Of one sample torch takes the number of samples for a constant; where `forward` makes it one, by len(x) say,
+            # the program is of that number alone.
+            args, kwargs = self._arguments([_example(spec, own, 2) for spec in inputs])
+            program = exported.export(self.module, args, kwargs, self.name)
+            if any(True for _ in exported.other_shapes(program, inputs)):
+                args, kwargs = self._arguments([_example(spec, own, 1) for spec in inputs])
+                program = exported.export(self.module, args, kwargs, self.name)
+            return self._interpreted(program)
 
     def _own_dtype(self, given: Sequence[Any]) -> torch.dtype:
         """The real dtype of the module's numbers; where it has none, that of the inputs."""
@@ -383,9 +389,9 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
             m.training = True
 
 
-def _example(spec: jax.ShapeDtypeStruct, own: torch.dtype) -> torch.Tensor:
-    """A tensor to export with: of the module's own floating dtype, and of two samples at least."""
-    shape = (max(spec.shape[0], 2), *spec.shape[1:]) if spec.shape else spec.shape
+def _example(spec: jax.ShapeDtypeStruct, own: torch.dtype, least: int) -> torch.Tensor:
+    """A tensor to export with: of the module's own floating dtype, and of so many samples at least."""
+    shape = (max(spec.shape[0], least), *spec.shape[1:]) if spec.shape else spec.shape
     if jnp.issubdtype(spec.dtype, jnp.floating):
         return torch.ones(shape, dtype=own)
     kind = torch.bool if spec.dtype == jnp.bool_ else torch.int64

@@ -266,3 +266,27 @@ def test_beside_tensorflow_triton_is_left_alone(given, tmp_path):
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "(2, 2, 3)\n"), done.stderr[-2000:]
+
+
+class ByLength(nn.Module):
+    """torch takes what len(x) gives for a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.word = nn.Parameter(torch.randn(1, 1, 3))
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(torch.cat([self.word.expand(len(x), -1, -1), torch.sin(x)], 1)).flatten(1)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_a_network_that_reads_its_number_of_samples_takes_any(samples):
+    model = ByLength().double().eval()
+    x = torch.randn(samples, 2, 3, dtype=torch.float64)
+    J = nj.jacobian(model, x)
+    own = [torch.autograd.functional.jacobian(lambda v: model(v[None])[0], one) for one in x]
+    assert torch.allclose(J.matrix(), torch.stack(own).flatten(2), rtol=0, atol=1e-13)
+    assert J.structure.per_sample
+    many = nj.jacobian(model, torch.cat([x, x, x])).matrix()
+    assert torch.allclose(many, torch.stack(own * 3).flatten(2), rtol=0, atol=1e-13)
