@@ -17,6 +17,7 @@ from netjac.factors.pattern import Pattern
 from netjac.factors.product import multiply
 from netjac.factors.selection import alive as cutting
 from netjac.factors.selection import pick
+from netjac.graph.key import Recent
 from netjac.plan import alive as planning
 from tests.oracles import dense, relative_error
 
@@ -36,12 +37,10 @@ ACTIVATIONS = {
 @pytest.fixture
 def eager(monkeypatch):
     """Leaves out what it can, however small the network."""
-    compiled._PLANS.clear()
+    monkeypatch.setattr(compiled, "_PLANS", Recent(compiled.MOST_PLANS))
     monkeypatch.setattr(planning, "SMALLEST", 2)
     monkeypatch.setattr(alive, "TWO_STAGES", 0.0)
     monkeypatch.setattr(alive, "worth", lambda plan, plain: plan is not plain)
-    yield
-    compiled._PLANS.clear()
 
 
 def mlp(widths, activation, bias=0.0, seed=0, last=True):
@@ -93,7 +92,7 @@ def test_any_share_of_dead_units_gives_the_same_jacobian(widths, batch, bias, se
         patch.setattr(planning, "SMALLEST", 2)
         patch.setattr(alive, "TWO_STAGES", 0.0)
         patch.setattr(alive, "worth", lambda plan, plain: plan is not plain)
-        compiled._PLANS.clear()
+        patch.setattr(compiled, "_PLANS", Recent(compiled.MOST_PLANS))
         f = mlp(widths, RELU, bias, seed, last)
         x = np.random.default_rng(seed).normal(size=(batch, widths[0])).astype(dtype)
         y, J = nj.value_and_jacobian(nj.network(jax.vmap(f), batched=True), x)
@@ -102,7 +101,6 @@ def test_any_share_of_dead_units_gives_the_same_jacobian(widths, batch, bias, se
         expected = jacrev(f, x)
         assert np.linalg.norm(np.asarray(J) - expected) <= 8e-6 ** (1 + (dtype == "float64")) * np.linalg.norm(expected)
         np.testing.assert_allclose(y, jax.vmap(f)(x), rtol=1e-4, atol=1e-4)
-        compiled._PLANS.clear()
 
 
 @settings(max_examples=30, deadline=None)
