@@ -7,10 +7,9 @@ every call; other buffers are constants, and a change of one makes a new trace.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import zipfile
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from netjac.networks.aten.interpreter import run
 from netjac.networks.network import Network, Parameters, PureFunction
 from netjac.networks.settings import Same, settings
 from netjac.networks.shared import shared
+from netjac.networks.torch_modes import evaluating, plain
 from netjac.networks.triton import without_triton
 
 MOST_OPEN_INPUTS = 16
@@ -360,33 +360,6 @@ def load_pt2(path: Path) -> ExportedNetwork:
             f"{str(path)!r} cannot be read as an exported program ({reason}); save it again with torch.export.save"
         ) from error
     return ExportedNetwork(program, path.stem)
-
-
-@contextlib.contextmanager
-def plain() -> Iterator[None]:
-    """Gradients on, and what the caller may be in off: inference mode, and autocast, which would go into the trace."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", *(("cuda",) if torch.cuda.is_available() else ())):
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
-
-
-@contextlib.contextmanager
-def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Every submodule in eval mode for a while, and torch's fused fast paths (which have no derivative) off."""
-    training = [m for m in module.modules() if m.training]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    for m in training:
-        m.training = False
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for m in training:
-            m.training = True
 
 
 def _example(spec: jax.ShapeDtypeStruct, own: torch.dtype, least: int) -> torch.Tensor:
